@@ -30,12 +30,21 @@ elseif(TWINBLOCK_SANITIZE STREQUAL "thread")
   target_link_options(twinblock_options INTERFACE -fsanitize=thread)
 endif()
 
+if(TWINBLOCK_FUZZERS)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "TWINBLOCK_FUZZERS needs clang (preset debug)")
+  endif()
+  # Coverage feedback in every library; only the fuzzers themselves link libFuzzer's main().
+  target_compile_options(twinblock_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 function(twinblock_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
   add_library(${name} STATIC ${arg_SOURCES})
   add_library(twinblock::${name} ALIAS ${name})
   target_link_libraries(${name} PUBLIC ${arg_PUBLIC} PRIVATE twinblock_options ${arg_PRIVATE})
   target_include_directories(${name} PUBLIC "${CMAKE_SOURCE_DIR}")
+  set_property(GLOBAL APPEND PROPERTY TWINBLOCK_LIBRARIES ${name})  # tests/lint checks each one's symbols
 endfunction()
 
 function(twinblock_test name)
