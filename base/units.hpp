@@ -45,8 +45,12 @@ class ByteOffset {
   constexpr explicit ByteOffset(std::uint64_t value) noexcept : value_{value} {}
   [[nodiscard]] constexpr std::uint64_t value() const noexcept { return value_; }
   friend constexpr auto operator<=>(ByteOffset, ByteOffset) = default;
-  friend constexpr ByteOffset operator+(ByteOffset a, ByteCount b) { return ByteOffset{a.value_ + b.value()}; }
-  friend constexpr ByteOffset operator-(ByteOffset a, ByteCount b) { return ByteOffset{a.value_ - b.value()}; }
+  friend constexpr ByteOffset operator+(ByteOffset a, ByteCount b) {
+    return ByteOffset{a.value_ + b.value()};
+  }
+  friend constexpr ByteOffset operator-(ByteOffset a, ByteCount b) {
+    return ByteOffset{a.value_ - b.value()};
+  }
   friend constexpr ByteCount operator-(ByteOffset a, ByteOffset b) { return ByteCount{a.value_ - b.value_}; }
 
  private:
@@ -59,8 +63,12 @@ struct ByteRange {
   ByteCount length;
   [[nodiscard]] constexpr ByteOffset end() const { return offset + length; }
   [[nodiscard]] constexpr bool empty() const { return length.value() == 0; }
-  [[nodiscard]] constexpr bool overlaps(const ByteRange& o) const { return offset < o.end() && o.offset < end(); }
-  [[nodiscard]] constexpr bool contains(const ByteRange& o) const { return offset <= o.offset && o.end() <= end(); }
+  [[nodiscard]] constexpr bool overlaps(const ByteRange& o) const {
+    return offset < o.end() && o.offset < end();
+  }
+  [[nodiscard]] constexpr bool contains(const ByteRange& o) const {
+    return offset <= o.offset && o.end() <= end();
+  }
   friend constexpr bool operator==(const ByteRange&, const ByteRange&) = default;
 };
 
@@ -102,7 +110,7 @@ using RegionIndex = Quantity<struct RegionIndexTag>;                   // unit o
 using ExtentIndex = Quantity<struct ExtentIndexTag, std::uint32_t>;    // unit of the intent log, 4 MiB
 using SequenceNumber = Quantity<struct SequenceNumberTag>;             // 0: none yet
 using GenerationId = Quantity<struct GenerationIdTag>;                 // random name of a history; 0: none
-using Term = Quantity<struct TermTag>;                                 // fencing token (counter << 8 | node); 0: none
+using Term = Quantity<struct TermTag>;                                 // fencing token, see next_term; 0: none
 using NodeIndex = Quantity<struct NodeIndexTag, std::uint8_t>;         // 0 to 7
 
 inline constexpr std::uint8_t kNodeCountMax = 8;
