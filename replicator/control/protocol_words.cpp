@@ -14,6 +14,8 @@ struct Word {
   Enum value;
   std::string_view text;
 };
+template <class Enum>
+Word(Enum, const char*) -> Word<Enum>;  // clang-16 does not deduce aggregates by itself
 
 // One table per enum, in the order of the enumerators.
 constexpr std::array kRoles{Word{Role::kNone, "none"}, Word{Role::kSource, "source"}, Word{Role::kTarget, "target"}};
