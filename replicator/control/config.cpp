@@ -2,6 +2,7 @@
 // an administrator at a maintenance window fixes a list once, not one line per attempt.
 #include "replicator/control/config.hpp"
 
+#include <unistd.h>
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -10,7 +11,6 @@
 #include <fstream>
 #include <map>
 #include <sstream>
-#include <unistd.h>
 
 #define TOML_HEADER_ONLY 1
 #define TOML_ENABLE_FORMATTERS 0
@@ -34,7 +34,9 @@ constexpr std::array<std::string_view, 2> kRootKeys{"node", "mirror"};
 constexpr std::array<std::string_view, 4> kLocalKeys{"name", "state_dir", "control", "http"};
 constexpr std::array<std::string_view, 6> kNodeKeys{"name", "disk", "metadata", "replication", "mode", "nbd"};
 
-int line_of(const toml::node& node) { return static_cast<int>(node.source().begin.line); }
+int line_of(const toml::node& node) {
+  return static_cast<int>(node.source().begin.line);
+}
 
 std::optional<Scalar> scalar_of(const toml::node& node) {
   if (const auto* v = node.as_string()) return Scalar{v->get()};
@@ -64,7 +66,8 @@ class ConfigReader {
       const toml::table root = toml::parse(text, std::string_view{file_});
       read_root(root);
     } catch (const toml::parse_error& e) {
-      report(static_cast<int>(e.source().begin.line), "", "syntax error: " + std::string{e.description()}, "");
+      report(static_cast<int>(e.source().begin.line), "", "syntax error: " + std::string{e.description()},
+             "");
     } catch (const std::exception& e) {
       report(0, "", std::string{"cannot be read: "} + e.what(), "");
     }
@@ -77,8 +80,10 @@ class ConfigReader {
   }
 
  private:
-  void report(int line, std::string key, std::string problem, std::string_view allowed, std::string hint = {}) {
-    problems_.push_back({file_, line, std::move(key), std::move(problem), std::string{allowed}, std::move(hint)});
+  void report(int line, std::string key, std::string problem, std::string_view allowed,
+              std::string hint = {}) {
+    problems_.push_back(
+        {file_, line, std::move(key), std::move(problem), std::string{allowed}, std::move(hint)});
   }
 
   void refuse_unknown_keys(const toml::table& table, const std::string& prefix,
@@ -87,14 +92,14 @@ class ConfigReader {
       if (std::find(known.begin(), known.end(), key.str()) != known.end()) continue;
       std::string allowed;
       for (const auto& k : known) allowed += (allowed.empty() ? "" : ", ") + std::string{k};
-      report(static_cast<int>(key.source().begin.line), prefix + std::string{key.str()}, "unknown key", allowed,
-             std::string{closest_word(key.str(), known.data(), known.size())});
+      report(static_cast<int>(key.source().begin.line), prefix + std::string{key.str()}, "unknown key",
+             allowed, std::string{closest_word(key.str(), known.data(), known.size())});
     }
   }
 
   // A non-empty string under `key`; none if absent (reported if `required`) or of another type (reported).
-  std::optional<std::string> text_of(const toml::table& table, std::string_view key, const std::string& prefix,
-                                     std::string_view allowed, bool required) {
+  std::optional<std::string> text_of(const toml::table& table, std::string_view key,
+                                     const std::string& prefix, std::string_view allowed, bool required) {
     const toml::node* node = table.get(key);
     const std::string name = prefix + std::string{key};
     if (node == nullptr) {
@@ -109,8 +114,8 @@ class ConfigReader {
     return text->get();
   }
 
-  std::optional<std::string> path_of(const toml::table& table, std::string_view key, const std::string& prefix,
-                                     bool required) {
+  std::optional<std::string> path_of(const toml::table& table, std::string_view key,
+                                     const std::string& prefix, bool required) {
     auto text = text_of(table, key, prefix, kAbsolutePath, required);
     if (!text) return text;
     if (text->front() == '/' && text->find('\0') == std::string::npos) return text;
@@ -177,7 +182,8 @@ class ConfigReader {
       const auto value = scalar_of(*node);
       if (value && field.assign(mirror, *value)) continue;
       const std::string shown = value ? scalar_text(*value) : std::string{"this"};
-      report(line_of(*node), "mirror." + std::string{field.key}, shown + " is not an allowed value", field.allowed);
+      report(line_of(*node), "mirror." + std::string{field.key}, shown + " is not an allowed value",
+             field.allowed);
     }
     for (const auto& conflict : field_conflicts(mirror)) {
       const toml::node* node = table.get(conflict.key);
@@ -204,8 +210,9 @@ class ConfigReader {
   }
 
   void report_plain_tcp(int line, const std::string& key, const TcpAddress& address) {
-    report(line, key, address.text() + " is beyond loopback and the connection is not encrypted yet",
-           "127.0.0.0/8, [::1], localhost; or insecure = true in this [[mirror]] on a network that you trust");
+    report(
+        line, key, address.text() + " is beyond loopback and the connection is not encrypted yet",
+        "127.0.0.0/8, [::1], localhost; or insecure = true in this [[mirror]] on a network that you trust");
   }
 
   void read_nodes(const toml::table& table, MirrorConfig& mirror) {
@@ -218,7 +225,8 @@ class ConfigReader {
     for (std::size_t i = 0; i < count; ++i) read_node(*(*array)[i].as_table(), mirror);
     if (count != 2) {
       const int line = count > 2 ? line_of((*array)[2]) : mirror.line;
-      return report(line, "mirror.node", "mirror \"" + mirror.name + "\" has " + std::to_string(count) + " nodes",
+      return report(line, "mirror.node",
+                    "mirror \"" + mirror.name + "\" has " + std::to_string(count) + " nodes",
                     "exactly two [[mirror.node]] tables (more are not supported yet)");
     }
     check_nodes(mirror);
@@ -278,7 +286,8 @@ class ConfigReader {
     const NodeConfig& a = mirror.nodes[0];
     const NodeConfig& b = mirror.nodes[1];
     if (!a.name.empty() && a.name == b.name) {
-      report(b.line, "mirror.node.name", "both nodes of mirror \"" + mirror.name + "\" are called \"" + a.name + '"',
+      report(b.line, "mirror.node.name",
+             "both nodes of mirror \"" + mirror.name + "\" are called \"" + a.name + '"',
              "two different names");
     }
     for (const auto& address : b.replication) {
@@ -289,9 +298,10 @@ class ConfigReader {
     mirror.local = a.name == config_.node_name ? 0 : 1;
     const bool named = !a.name.empty() && !b.name.empty();
     if (named && mirror.local_node().name != config_.node_name) {
-      report(mirror.line, "node.name",
-             '"' + config_.node_name + "\" is no node of mirror \"" + mirror.name + '"',
-             '"' + a.name + "\", \"" + b.name + "\" (or write name under [node]; its default is the host name)");
+      report(
+          mirror.line, "node.name",
+          '"' + config_.node_name + "\" is no node of mirror \"" + mirror.name + '"',
+          '"' + a.name + "\", \"" + b.name + "\" (or write name under [node]; its default is the host name)");
     }
   }
 
@@ -316,7 +326,8 @@ class ConfigReader {
         const auto [user, unused] = exports.emplace(node.name + "\n" + nbd.text(), mirror.name);
         if (unused) continue;
         report(node.nbd ? node.line : mirror.line, "mirror.nbd",
-               '"' + nbd.text() + "\" is already used by mirror \"" + user->second + '"', "an address of its own");
+               '"' + nbd.text() + "\" is already used by mirror \"" + user->second + '"',
+               "an address of its own");
       }
     }
   }

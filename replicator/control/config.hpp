@@ -1,6 +1,6 @@
 // The configuration file: what an administrator wrote, checked and typed. Everything that can be known to be
-// wrong without touching a disk or a peer is reported here, all at once, with the line, the key and what would
-// have been right. Nothing in it is applied; the daemon does that.
+// wrong without touching a disk or a peer is reported here, all at once, with the line, the key and what
+// would have been right. Nothing in it is applied; the daemon does that.
 //
 // A [[mirror]] table is the same on all nodes. What must be (mirror_wide_fields) is exchanged when two nodes
 // connect, and a difference names the field; addresses of local things (disk, metadata, nbd) may differ.
@@ -119,7 +119,8 @@ struct ConfigCheck {
 [[nodiscard]] std::optional<std::string> control_socket_of(const std::string& path);
 
 // `twinblock set KEY=VALUE`: changes one online-changeable policy of a running mirror by the same rules as
-// the file. Returns the problem (file empty, line 0), or none if it was applied. `mirror` is unchanged on error.
+// the file. Returns the problem (file empty, line 0), or none if it was applied. `mirror` is unchanged on
+// error.
 [[nodiscard]] std::optional<Diagnostic> apply_setting(MirrorConfig& mirror, std::string_view key,
                                                       std::string_view value);
 // The keys that apply_setting() takes.

@@ -1,6 +1,6 @@
 // Addresses, digests and texts of the configuration: the parts that do not know TOML.
-#include <algorithm>
 #include <arpa/inet.h>
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -112,7 +112,8 @@ std::uint64_t config_digest(const std::vector<ConfigField>& fields) {
 std::vector<std::string> config_differences(const std::vector<ConfigField>& here,
                                             const std::vector<ConfigField>& there) {
   const auto value_in = [](const std::vector<ConfigField>& fields, const std::string& name) {
-    const auto found = std::find_if(fields.begin(), fields.end(), [&](const auto& f) { return f.field == name; });
+    const auto found =
+        std::find_if(fields.begin(), fields.end(), [&](const auto& f) { return f.field == name; });
     return found == fields.end() ? std::string{"nothing"} : '"' + found->value + '"';
   };
   std::vector<std::string> differences;

@@ -71,7 +71,9 @@ bool assign_bool(const Scalar& value, bool& out) {
   return true;
 }
 
-std::string show_bool(bool value) { return value ? "true" : "false"; }
+std::string show_bool(bool value) {
+  return value ? "true" : "false";
+}
 
 bool assign_mode(MirrorConfig& m, const Scalar& value) {
   const auto* text = std::get_if<std::string>(&value);
@@ -117,7 +119,8 @@ constexpr std::array kFields{
                 [](const Mirror& m) { return std::to_string(m.hot_extents); }},
     MirrorField{"logical_block_size", "512, 1024, 2048, 4096 or \"auto\"", false, assign_logical_block_size,
                 [](const Mirror& m) {
-                  return m.logical_block_size == 0 ? std::string{"auto"} : std::to_string(m.logical_block_size);
+                  return m.logical_block_size == 0 ? std::string{"auto"}
+                                                   : std::to_string(m.logical_block_size);
                 }},
     MirrorField{"queue_bytes_max", "a size from \"1MiB\" to \"64GiB\"", true,
                 [](Mirror& m, const Scalar& v) {
@@ -133,25 +136,25 @@ constexpr std::array kFields{
     MirrorField{"write_alone", "\"free\", \"fenced\", \"quorum\", \"never\"", true,
                 [](Mirror& m, const Scalar& v) { return assign_word(kWriteAloneWords, v, m.write_alone); },
                 [](const Mirror& m) { return std::string{to_string(m.write_alone)}; }},
-    MirrorField{"after_restart", "\"resume\", \"target\"", true,
-                [](Mirror& m, const Scalar& v) { return assign_word(kAfterRestartWords, v, m.after_restart); },
-                [](const Mirror& m) { return std::string{to_string(m.after_restart)}; }},
+    MirrorField{
+        "after_restart", "\"resume\", \"target\"", true,
+        [](Mirror& m, const Scalar& v) { return assign_word(kAfterRestartWords, v, m.after_restart); },
+        [](const Mirror& m) { return std::string{to_string(m.after_restart)}; }},
     MirrorField{"hold_resync", "true, false", true,
                 [](Mirror& m, const Scalar& v) { return assign_bool(v, m.hold_resync); },
                 [](const Mirror& m) { return show_bool(m.hold_resync); }},
-    MirrorField{"async_promote", "\"ask\", \"allow\"", true,
-                [](Mirror& m, const Scalar& v) { return assign_word(kAsyncPromoteWords, v, m.async_promote); },
-                [](const Mirror& m) { return std::string{to_string(m.async_promote)}; }},
-    MirrorField{"resync_rate_bytes_per_s_min", "a size from 0 to \"1TiB\"", true,
-                [](Mirror& m, const Scalar& v) {
-                  return assign_size(v, 0, kRateMax, m.resync_rate_bytes_per_s_min);
-                },
-                [](const Mirror& m) { return exact_size(m.resync_rate_bytes_per_s_min.value()); }},
-    MirrorField{"resync_rate_bytes_per_s_max", "a size from 0 (no ceiling) to \"1TiB\"", true,
-                [](Mirror& m, const Scalar& v) {
-                  return assign_size(v, 0, kRateMax, m.resync_rate_bytes_per_s_max);
-                },
-                [](const Mirror& m) { return exact_size(m.resync_rate_bytes_per_s_max.value()); }},
+    MirrorField{
+        "async_promote", "\"ask\", \"allow\"", true,
+        [](Mirror& m, const Scalar& v) { return assign_word(kAsyncPromoteWords, v, m.async_promote); },
+        [](const Mirror& m) { return std::string{to_string(m.async_promote)}; }},
+    MirrorField{
+        "resync_rate_bytes_per_s_min", "a size from 0 to \"1TiB\"", true,
+        [](Mirror& m, const Scalar& v) { return assign_size(v, 0, kRateMax, m.resync_rate_bytes_per_s_min); },
+        [](const Mirror& m) { return exact_size(m.resync_rate_bytes_per_s_min.value()); }},
+    MirrorField{
+        "resync_rate_bytes_per_s_max", "a size from 0 (no ceiling) to \"1TiB\"", true,
+        [](Mirror& m, const Scalar& v) { return assign_size(v, 0, kRateMax, m.resync_rate_bytes_per_s_max); },
+        [](const Mirror& m) { return exact_size(m.resync_rate_bytes_per_s_max.value()); }},
     MirrorField{"peer_timeout_s", "seconds from 0.1 to 600", true,
                 [](Mirror& m, const Scalar& v) { return assign_seconds(v, 0.1, 600, m.peer_timeout); },
                 [](const Mirror& m) { return show_seconds(m.peer_timeout); }},
@@ -169,7 +172,8 @@ Scalar typed(std::string_view text) {
   if (text == "false") return false;
   const char* const end = text.data() + text.size();
   std::int64_t whole{};
-  if (const auto r = std::from_chars(text.data(), end, whole); r.ec == std::errc{} && r.ptr == end) return whole;
+  if (const auto r = std::from_chars(text.data(), end, whole); r.ec == std::errc{} && r.ptr == end)
+    return whole;
   double fraction{};
   if (const auto r = std::from_chars(text.data(), end, fraction); r.ec == std::errc{} && r.ptr == end) {
     return fraction;
@@ -186,10 +190,13 @@ std::string_view word(const std::array<std::string_view, N>& words, Enum value) 
 
 }  // namespace
 
-std::span<const MirrorField> mirror_fields() { return kFields; }
+std::span<const MirrorField> mirror_fields() {
+  return kFields;
+}
 
 const MirrorField* find_mirror_field(std::string_view key) {
-  const auto found = std::find_if(kFields.begin(), kFields.end(), [&](const auto& f) { return f.key == key; });
+  const auto found =
+      std::find_if(kFields.begin(), kFields.end(), [&](const auto& f) { return f.key == key; });
   return found == kFields.end() ? nullptr : &*found;
 }
 
@@ -198,10 +205,10 @@ std::vector<FieldConflict> field_conflicts(const MirrorConfig& mirror) {
   const ByteCount low = mirror.resync_rate_bytes_per_s_min;
   const ByteCount high = mirror.resync_rate_bytes_per_s_max;
   if (high.value() != 0 && high < low) {
-    conflicts.push_back({"resync_rate_bytes_per_s_max",
-                         exact_size(high.value()) + " is below resync_rate_bytes_per_s_min, " +
-                             exact_size(low.value()),
-                         "0 (no ceiling) or at least the minimum"});
+    conflicts.push_back(
+        {"resync_rate_bytes_per_s_max",
+         exact_size(high.value()) + " is below resync_rate_bytes_per_s_min, " + exact_size(low.value()),
+         "0 (no ceiling) or at least the minimum"});
   }
   return conflicts;
 }
@@ -216,7 +223,8 @@ std::string scalar_text(const Scalar& value) {
 }
 
 std::optional<Diagnostic> apply_setting(MirrorConfig& mirror, std::string_view key, std::string_view value) {
-  Diagnostic problem{.file = {}, .line = 0, .key = std::string{key}, .problem = {}, .allowed = {}, .hint = {}};
+  Diagnostic problem{
+      .file = {}, .line = 0, .key = std::string{key}, .problem = {}, .allowed = {}, .hint = {}};
   const MirrorField* field = find_mirror_field(key);
   if (field == nullptr || !field->settable) {
     const auto keys = settable_keys();
@@ -263,9 +271,17 @@ std::vector<ConfigField> mirror_wide_fields(const MirrorConfig& mirror) {
   return fields;
 }
 
-std::string_view to_string(WriteAlone value) { return word(kWriteAloneWords, value); }
-std::string_view to_string(AfterRestart value) { return word(kAfterRestartWords, value); }
-std::string_view to_string(AsyncPromote value) { return word(kAsyncPromoteWords, value); }
-std::string_view to_string(QueuePolicy value) { return word(kQueuePolicyWords, value); }
+std::string_view to_string(WriteAlone value) {
+  return word(kWriteAloneWords, value);
+}
+std::string_view to_string(AfterRestart value) {
+  return word(kAfterRestartWords, value);
+}
+std::string_view to_string(AsyncPromote value) {
+  return word(kAsyncPromoteWords, value);
+}
+std::string_view to_string(QueuePolicy value) {
+  return word(kQueuePolicyWords, value);
+}
 
 }  // namespace twinblock::control

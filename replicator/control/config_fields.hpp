@@ -1,5 +1,6 @@
-// The scalar keys of a [[mirror]] table, as one table: the file reader, `set`, the comparison with the peer and
-// the "did you mean" all walk it, so that a key cannot exist for one of them only. Private to control_config.
+// The scalar keys of a [[mirror]] table, as one table: the file reader, `set`, the comparison with the peer
+// and the "did you mean" all walk it, so that a key cannot exist for one of them only. Private to
+// control_config.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +18,8 @@ using Scalar = std::variant<std::string, std::int64_t, double, bool>;
 
 struct MirrorField {
   std::string_view key;
-  std::string_view allowed;  // in words, for error messages
-  bool settable;             // may change while the mirror runs
+  std::string_view allowed;                      // in words, for error messages
+  bool settable;                                 // may change while the mirror runs
   bool (*assign)(MirrorConfig&, const Scalar&);  // false: not an allowed value; nothing changed
   std::string (*show)(const MirrorConfig&);      // canonical text
 };

@@ -7,7 +7,9 @@
 
 namespace twinblock::control {
 
-EventRing::EventRing(std::size_t capacity) : capacity_{capacity} { TB_ASSERT(capacity > 0); }
+EventRing::EventRing(std::size_t capacity) : capacity_{capacity} {
+  TB_ASSERT(capacity > 0);
+}
 
 std::uint64_t EventRing::append(Event event) {
   std::function<void()> notify;

@@ -128,22 +128,28 @@ class Reader {
 
   void read(const char* key, std::string& out, bool required = true) {
     if (const json::value* v = find(key, required)) {
-      if (v->is_string()) out = std::string{v->get_string()};
-      else fail(errc::kBadField, key, "must be a string");
+      if (v->is_string())
+        out = std::string{v->get_string()};
+      else
+        fail(errc::kBadField, key, "must be a string");
     }
   }
   void read(const char* key, bool& out, bool required = true) {
     if (const json::value* v = find(key, required)) {
-      if (v->is_bool()) out = v->get_bool();
-      else fail(errc::kBadField, key, "must be true or false");
+      if (v->is_bool())
+        out = v->get_bool();
+      else
+        fail(errc::kBadField, key, "must be true or false");
     }
   }
   void read(const char* key, double& out, bool required = true) {
     if (const json::value* v = find(key, required)) {
       json::error_code ec;
       const double number = v->to_number<double>(ec);
-      if (ec || !std::isfinite(number)) fail(errc::kBadField, key, "must be a number");
-      else out = number;
+      if (ec || !std::isfinite(number))
+        fail(errc::kBadField, key, "must be a number");
+      else
+        out = number;
     }
   }
   template <std::integral Integer>
@@ -151,8 +157,10 @@ class Reader {
     if (const json::value* v = find(key, required)) {
       json::error_code ec;
       const auto number = v->to_number<Integer>(ec);
-      if (ec) fail(errc::kBadField, key, "must be a whole number in range");
-      else out = number;
+      if (ec)
+        fail(errc::kBadField, key, "must be a whole number in range");
+      else
+        out = number;
     }
   }
   template <class T>
@@ -169,8 +177,10 @@ class Reader {
     if (find(key, required) == nullptr) return;
     read(key, word);
     if (!ok()) return;
-    if (const auto value = parse_word<Enum>(word)) out = *value;
-    else fail(errc::kBadField, key, "has the unknown value \"" + word + "\"");
+    if (const auto value = parse_word<Enum>(word))
+      out = *value;
+    else
+      fail(errc::kBadField, key, "has the unknown value \"" + word + "\"");
   }
   void read(const char* key, std::vector<std::pair<std::string, std::string>>& out) {
     const json::value* v = find(key, false);
@@ -270,7 +280,8 @@ void read_generation(Reader& in, std::uint64_t& out) {
   std::uint64_t value{};
   for (const char c : hex) {
     const bool digit = c >= '0' && c <= '9';
-    if (!digit && !(c >= 'a' && c <= 'f')) return in.fail(errc::kBadField, "generation", "must be hexadecimal");
+    if (!digit && !(c >= 'a' && c <= 'f'))
+      return in.fail(errc::kBadField, "generation", "must be hexadecimal");
     value = value << 4 | static_cast<std::uint64_t>(digit ? c - '0' : c - 'a' + 10);
   }
   if (hex.size() != 16) return in.fail(errc::kBadField, "generation", "must have 16 hexadecimal digits");
@@ -310,8 +321,8 @@ MirrorStatus read_mirror(Reader& in) {
 }
 
 CommandOptions read_options(Reader& in) {
-  constexpr std::array<std::string_view, 9> kKnown{"confirm_dead", "force",    "full", "source",   "size_bytes",
-                                                   "resolution",   "settings", "node", "timeout_s"};
+  constexpr std::array<std::string_view, 9> kKnown{
+      "confirm_dead", "force", "full", "source", "size_bytes", "resolution", "settings", "node", "timeout_s"};
   CommandOptions o;
   in.only(kKnown);
   in.read("confirm_dead", o.confirm_dead, false);
@@ -400,9 +411,15 @@ Result<T> read_text(std::string_view text, std::string* problem, T (*read)(Reade
 
 }  // namespace
 
-std::string to_json(const MirrorStatus& value) { return json::serialize(value_of(value)); }
-std::string to_json(const CommandOptions& value) { return json::serialize(value_of(value)); }
-std::string to_json(const Event& value) { return json::serialize(value_of(value)); }
+std::string to_json(const MirrorStatus& value) {
+  return json::serialize(value_of(value));
+}
+std::string to_json(const CommandOptions& value) {
+  return json::serialize(value_of(value));
+}
+std::string to_json(const Event& value) {
+  return json::serialize(value_of(value));
+}
 
 std::string to_json(const StatusReply& value) {
   json::array mirrors;
@@ -431,12 +448,9 @@ std::string to_json(const CommandResult& value) {
     // A text that is not JSON still reaches the reader, as a string.
     if (ec) data = json::string{value.data};
   }
-  const json::object object{{"version", kProtocolVersion},
-                            {"result", to_string(value.outcome)},
-                            {"message", value.message},
-                            {"what_is_safe", value.what_is_safe},
-                            {"next_step", value.next_step},
-                            {"data", std::move(data)}};
+  const json::object object{{"version", kProtocolVersion},  {"result", to_string(value.outcome)},
+                            {"message", value.message},     {"what_is_safe", value.what_is_safe},
+                            {"next_step", value.next_step}, {"data", std::move(data)}};
   return json::serialize(object);
 }
 

@@ -25,18 +25,56 @@ inline constexpr std::size_t kMirrorNameMax = 64;
 // The words of DESIGN section 1. `to_string` gives exactly the word that users read.
 enum class Role : std::uint8_t { kNone, kSource, kTarget };
 enum class MirrorState : std::uint8_t {
-  kStopped, kFailed, kSplitBrain, kPaused, kWaitToResync, kResyncPending, kResyncing, kOutOfSync, kSource, kTarget,
+  kStopped,
+  kFailed,
+  kSplitBrain,
+  kPaused,
+  kWaitToResync,
+  kResyncPending,
+  kResyncing,
+  kOutOfSync,
+  kSource,
+  kTarget,
 };
-enum class ReplicaState : std::uint8_t { kUptodate, kConsistent, kOutdated, kInconsistent, kFailed, kDiskless, kUnknown };
+enum class ReplicaState : std::uint8_t {
+  kUptodate,
+  kConsistent,
+  kOutdated,
+  kInconsistent,
+  kFailed,
+  kDiskless,
+  kUnknown
+};
 enum class LinkState : std::uint8_t {
-  kDown, kConnecting, kConnected, kResyncPending, kResyncing, kPaused, kSplitBrain, kRefused,
+  kDown,
+  kConnecting,
+  kConnected,
+  kResyncPending,
+  kResyncing,
+  kPaused,
+  kSplitBrain,
+  kRefused,
 };
 enum class Mode : std::uint8_t { kSync, kMemsync, kAsync };
 enum class Severity : std::uint8_t { kInfo, kWarning, kError, kCritical };
 
 enum class Verb : std::uint8_t {
-  kCreate, kCheck, kUp, kDown, kSet, kResolve, kSwitchover, kPromote, kDemote, kPause, kResume, kConnect,
-  kDisconnect, kResync, kExplain, kMetadataDump,
+  kCreate,
+  kCheck,
+  kUp,
+  kDown,
+  kSet,
+  kResolve,
+  kSwitchover,
+  kPromote,
+  kDemote,
+  kPause,
+  kResume,
+  kConnect,
+  kDisconnect,
+  kResync,
+  kExplain,
+  kMetadataDump,
 };
 
 // How a command ended; the CLI's exit codes 0 to 4 (5, daemon unreachable, exists only outside it).
@@ -48,8 +86,8 @@ enum class Resolution : std::uint8_t { kKeep, kDiscard };
 struct ResyncProgress {
   std::uint64_t done_bytes{};
   std::uint64_t total_bytes{};
-  std::uint64_t rate_bytes_per_s{};       // JSON: "rate"
-  std::optional<std::uint64_t> eta_s;     // none: cannot be told yet (JSON null)
+  std::uint64_t rate_bytes_per_s{};    // JSON: "rate"
+  std::optional<std::uint64_t> eta_s;  // none: cannot be told yet (JSON null)
   friend bool operator==(const ResyncProgress&, const ResyncProgress&) = default;
 };
 
@@ -79,20 +117,20 @@ struct MirrorStatus {
   Role role{Role::kNone};
   MirrorState state{MirrorState::kStopped};
   Mode mode{Mode::kSync};
-  std::uint64_t generation{};       // JSON: 16 hex digits; 0: none yet
+  std::uint64_t generation{};  // JSON: 16 hex digits; 0: none yet
   std::uint64_t term{};
-  std::uint64_t size{};             // bytes of the mirror
-  std::string nbd;                  // address clients connect to
+  std::uint64_t size{};  // bytes of the mirror
+  std::string nbd;       // address clients connect to
   ReplicaState replica{ReplicaState::kUnknown};
-  std::uint32_t redundancy{};       // current copies of the acknowledged data, the local one included
+  std::uint32_t redundancy{};  // current copies of the acknowledged data, the local one included
   std::vector<PeerStatus> peers;
   bool promotable{};
-  std::int32_t promotion_score{};   // for the cluster's promotion choice; negative: never
-  std::string reason;               // why the state is not plain Source or Target
-  bool frozen{};                    // writes wait for the right to write alone
+  std::int32_t promotion_score{};  // for the cluster's promotion choice; negative: never
+  std::string reason;              // why the state is not plain Source or Target
+  bool frozen{};                   // writes wait for the right to write alone
   std::string frozen_reason;
-  std::uint32_t hot_extents{};      // extents whose writes may not be stable everywhere
-  std::string write_alone;          // the policy: free, fenced, quorum, never
+  std::uint32_t hot_extents{};  // extents whose writes may not be stable everywhere
+  std::string write_alone;      // the policy: free, fenced, quorum, never
   Counters counters;
   friend bool operator==(const MirrorStatus&, const MirrorStatus&) = default;
 };
@@ -107,15 +145,15 @@ struct StatusReply {
 
 // The JSON body of POST /v1/mirrors/MIRROR/VERB; each verb reads the ones that concern it.
 struct CommandOptions {
-  std::string confirm_dead;                                    // promote: the operator vouches for this node
-  bool force{};                                                // promote, create
-  bool full{};                                                 // resync: everything, not only the bitmap
-  bool source{};                                               // create: this replica has the data
-  std::optional<std::uint64_t> size_bytes;                     // create: make a data file of this size
-  std::optional<Resolution> resolution;                        // resolve: "keep" or "discard"
-  std::string node;                                            // switchover, connect, ...: which peer; empty: the only one
-  std::vector<std::pair<std::string, std::string>> settings;   // set: config key and new value, as text
-  std::optional<std::uint32_t> timeout_s;                      // switchover, promote, down: give up after this
+  std::string confirm_dead;                 // promote: the operator vouches for this node
+  bool force{};                             // promote, create
+  bool full{};                              // resync: everything, not only the bitmap
+  bool source{};                            // create: this replica has the data
+  std::optional<std::uint64_t> size_bytes;  // create: make a data file of this size
+  std::optional<Resolution> resolution;     // resolve: "keep" or "discard"
+  std::string node;                         // switchover, connect, ...: which peer; empty: the only one
+  std::vector<std::pair<std::string, std::string>> settings;  // set: config key and new value, as text
+  std::optional<std::uint32_t> timeout_s;                     // switchover, promote, down: give up after this
   friend bool operator==(const CommandOptions&, const CommandOptions&) = default;
 };
 
@@ -129,18 +167,18 @@ struct Command {
 // Every failure answers the three questions of an operator at night. Also the body of HTTP errors.
 struct CommandResult {
   Outcome outcome{Outcome::kDone};
-  std::string message;        // what happened
-  std::string what_is_safe;   // which data and which node can be relied on
-  std::string next_step;      // a command to type
-  std::string data;           // JSON text of the verb's result (explain, metadata dump); empty: none
+  std::string message;       // what happened
+  std::string what_is_safe;  // which data and which node can be relied on
+  std::string next_step;     // a command to type
+  std::string data;          // JSON text of the verb's result (explain, metadata dump); empty: none
   friend bool operator==(const CommandResult&, const CommandResult&) = default;
 };
 
 struct Event {
-  std::uint64_t sequence{};    // from 1, without gaps; given by EventRing
-  std::int64_t wall_time_ms{}; // Unix time; for people, never for decisions
-  std::string mirror;          // empty: the daemon itself
-  std::string kind;            // stable dotted word, e.g. "link.down", "role.source", "data.loss"
+  std::uint64_t sequence{};     // from 1, without gaps; given by EventRing
+  std::int64_t wall_time_ms{};  // Unix time; for people, never for decisions
+  std::string mirror;           // empty: the daemon itself
+  std::string kind;             // stable dotted word, e.g. "link.down", "role.source", "data.loss"
   Severity severity{Severity::kInfo};
   std::string text;
   std::vector<std::pair<std::string, std::string>> fields;
@@ -148,9 +186,9 @@ struct Event {
 };
 
 struct EventBatch {
-  std::vector<Event> events;   // ascending
-  std::uint64_t next{};        // ask `since=next` for what follows
-  std::uint64_t lost{};        // events after `since` that the ring had already dropped
+  std::vector<Event> events;  // ascending
+  std::uint64_t next{};       // ask `since=next` for what follows
+  std::uint64_t lost{};       // events after `since` that the ring had already dropped
   friend bool operator==(const EventBatch&, const EventBatch&) = default;
 };
 
@@ -186,13 +224,13 @@ template <class T>
 [[nodiscard]] bool valid_name(std::string_view name);
 
 enum class errc {
-  kBadJson = 1,       // not JSON, or not an object
-  kBadField,          // a field has the wrong type, an unknown word or is out of range
+  kBadJson = 1,  // not JSON, or not an object
+  kBadField,     // a field has the wrong type, an unknown word or is out of range
   kMissingField,
   kUnknownField,
   kWrongVersion,
   kNoSuchMirror,
-  kAddressInUse,      // another daemon answers on the control socket
+  kAddressInUse,  // another daemon answers on the control socket
   kBadAddress,
   kStopping,
 };

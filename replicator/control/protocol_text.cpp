@@ -104,7 +104,8 @@ std::string human_seconds(std::uint64_t seconds) {
   } else if (seconds < 86400) {
     std::snprintf(text.data(), text.size(), "%lluh%02llum", part(seconds / 3600), part(seconds % 3600 / 60));
   } else {
-    std::snprintf(text.data(), text.size(), "%llud%02lluh", part(seconds / 86400), part(seconds % 86400 / 3600));
+    std::snprintf(text.data(), text.size(), "%llud%02lluh", part(seconds / 86400),
+                  part(seconds % 86400 / 3600));
   }
   return text.data();
 }

@@ -8,8 +8,8 @@
 
 namespace twinblock::control {
 
-// "4096", "64KiB", "256MiB", "1.5GiB", "2TiB"; binary units only, because "MB" means two things. None if it is
-// anything else, has a fraction of a byte or does not fit 63 bits.
+// "4096", "64KiB", "256MiB", "1.5GiB", "2TiB"; binary units only, because "MB" means two things. None if it
+// is anything else, has a fraction of a byte or does not fit 63 bits.
 [[nodiscard]] std::optional<std::uint64_t> parse_size(std::string_view text);
 
 // The shortest exact form that parse_size() reads back: 65536 -> "64KiB", 1000 -> "1000".

@@ -18,7 +18,8 @@ template <class Enum>
 Word(Enum, const char*) -> Word<Enum>;  // clang-16 does not deduce aggregates by itself
 
 // One table per enum, in the order of the enumerators.
-constexpr std::array kRoles{Word{Role::kNone, "none"}, Word{Role::kSource, "source"}, Word{Role::kTarget, "target"}};
+constexpr std::array kRoles{Word{Role::kNone, "none"}, Word{Role::kSource, "source"},
+                            Word{Role::kTarget, "target"}};
 constexpr std::array kMirrorStates{
     Word{MirrorState::kStopped, "Stopped"},
     Word{MirrorState::kFailed, "Failed"},
@@ -32,9 +33,9 @@ constexpr std::array kMirrorStates{
     Word{MirrorState::kTarget, "Target"},
 };
 constexpr std::array kReplicaStates{
-    Word{ReplicaState::kUptodate, "uptodate"},         Word{ReplicaState::kConsistent, "consistent"},
-    Word{ReplicaState::kOutdated, "outdated"},         Word{ReplicaState::kInconsistent, "inconsistent"},
-    Word{ReplicaState::kFailed, "failed"},             Word{ReplicaState::kDiskless, "diskless"},
+    Word{ReplicaState::kUptodate, "uptodate"}, Word{ReplicaState::kConsistent, "consistent"},
+    Word{ReplicaState::kOutdated, "outdated"}, Word{ReplicaState::kInconsistent, "inconsistent"},
+    Word{ReplicaState::kFailed, "failed"},     Word{ReplicaState::kDiskless, "diskless"},
     Word{ReplicaState::kUnknown, "unknown"},
 };
 constexpr std::array kLinkStates{
@@ -47,18 +48,27 @@ constexpr std::array kLinkStates{
     Word{LinkState::kSplitBrain, "split-brain"},
     Word{LinkState::kRefused, "refused"},
 };
-constexpr std::array kModes{Word{Mode::kSync, "sync"}, Word{Mode::kMemsync, "memsync"}, Word{Mode::kAsync, "async"}};
+constexpr std::array kModes{Word{Mode::kSync, "sync"}, Word{Mode::kMemsync, "memsync"},
+                            Word{Mode::kAsync, "async"}};
 constexpr std::array kSeverities{Word{Severity::kInfo, "info"}, Word{Severity::kWarning, "warning"},
                                  Word{Severity::kError, "error"}, Word{Severity::kCritical, "critical"}};
 constexpr std::array kVerbs{
-    Word{Verb::kCreate, "create"},         Word{Verb::kCheck, "check"},
-    Word{Verb::kUp, "up"},                 Word{Verb::kDown, "down"},
-    Word{Verb::kSet, "set"},               Word{Verb::kResolve, "resolve"},
-    Word{Verb::kSwitchover, "switchover"}, Word{Verb::kPromote, "promote"},
-    Word{Verb::kDemote, "demote"},         Word{Verb::kPause, "pause"},
-    Word{Verb::kResume, "resume"},         Word{Verb::kConnect, "connect"},
-    Word{Verb::kDisconnect, "disconnect"}, Word{Verb::kResync, "resync"},
-    Word{Verb::kExplain, "explain"},       Word{Verb::kMetadataDump, "metadata-dump"},
+    Word{Verb::kCreate, "create"},
+    Word{Verb::kCheck, "check"},
+    Word{Verb::kUp, "up"},
+    Word{Verb::kDown, "down"},
+    Word{Verb::kSet, "set"},
+    Word{Verb::kResolve, "resolve"},
+    Word{Verb::kSwitchover, "switchover"},
+    Word{Verb::kPromote, "promote"},
+    Word{Verb::kDemote, "demote"},
+    Word{Verb::kPause, "pause"},
+    Word{Verb::kResume, "resume"},
+    Word{Verb::kConnect, "connect"},
+    Word{Verb::kDisconnect, "disconnect"},
+    Word{Verb::kResync, "resync"},
+    Word{Verb::kExplain, "explain"},
+    Word{Verb::kMetadataDump, "metadata-dump"},
 };
 constexpr std::array kOutcomes{Word{Outcome::kDone, "done"}, Word{Outcome::kFailed, "failed"},
                                Word{Outcome::kUsage, "usage"}, Word{Outcome::kRefused, "refused"},
@@ -88,15 +98,24 @@ class ControlCategory final : public boost::system::error_category {
   [[nodiscard]] const char* name() const noexcept override { return "twinblock.control"; }
   [[nodiscard]] std::string message(int value) const override {
     switch (static_cast<errc>(value)) {
-      case errc::kBadJson: return "the text is not a JSON object";
-      case errc::kBadField: return "a field has the wrong type or value";
-      case errc::kMissingField: return "a required field is missing";
-      case errc::kUnknownField: return "a field is not known";
-      case errc::kWrongVersion: return "the protocol version is not supported";
-      case errc::kNoSuchMirror: return "there is no mirror of this name";
-      case errc::kAddressInUse: return "another daemon answers on this control socket";
-      case errc::kBadAddress: return "the address cannot be used";
-      case errc::kStopping: return "the daemon is stopping";
+      case errc::kBadJson:
+        return "the text is not a JSON object";
+      case errc::kBadField:
+        return "a field has the wrong type or value";
+      case errc::kMissingField:
+        return "a required field is missing";
+      case errc::kUnknownField:
+        return "a field is not known";
+      case errc::kWrongVersion:
+        return "the protocol version is not supported";
+      case errc::kNoSuchMirror:
+        return "there is no mirror of this name";
+      case errc::kAddressInUse:
+        return "another daemon answers on this control socket";
+      case errc::kBadAddress:
+        return "the address cannot be used";
+      case errc::kStopping:
+        return "the daemon is stopping";
     }
     return "unknown control error";
   }
@@ -105,37 +124,74 @@ class ControlCategory final : public boost::system::error_category {
 
 }  // namespace
 
-std::string_view to_string(Role value) { return word_of(kRoles, value); }
-std::string_view to_string(MirrorState value) { return word_of(kMirrorStates, value); }
-std::string_view to_string(ReplicaState value) { return word_of(kReplicaStates, value); }
-std::string_view to_string(LinkState value) { return word_of(kLinkStates, value); }
-std::string_view to_string(Mode value) { return word_of(kModes, value); }
-std::string_view to_string(Severity value) { return word_of(kSeverities, value); }
-std::string_view to_string(Verb value) { return word_of(kVerbs, value); }
-std::string_view to_string(Outcome value) { return word_of(kOutcomes, value); }
-std::string_view to_string(Resolution value) { return word_of(kResolutions, value); }
+std::string_view to_string(Role value) {
+  return word_of(kRoles, value);
+}
+std::string_view to_string(MirrorState value) {
+  return word_of(kMirrorStates, value);
+}
+std::string_view to_string(ReplicaState value) {
+  return word_of(kReplicaStates, value);
+}
+std::string_view to_string(LinkState value) {
+  return word_of(kLinkStates, value);
+}
+std::string_view to_string(Mode value) {
+  return word_of(kModes, value);
+}
+std::string_view to_string(Severity value) {
+  return word_of(kSeverities, value);
+}
+std::string_view to_string(Verb value) {
+  return word_of(kVerbs, value);
+}
+std::string_view to_string(Outcome value) {
+  return word_of(kOutcomes, value);
+}
+std::string_view to_string(Resolution value) {
+  return word_of(kResolutions, value);
+}
 
 template <>
-std::optional<Role> parse_word(std::string_view word) { return value_of(kRoles, word); }
+std::optional<Role> parse_word(std::string_view word) {
+  return value_of(kRoles, word);
+}
 template <>
-std::optional<MirrorState> parse_word(std::string_view word) { return value_of(kMirrorStates, word); }
+std::optional<MirrorState> parse_word(std::string_view word) {
+  return value_of(kMirrorStates, word);
+}
 template <>
-std::optional<ReplicaState> parse_word(std::string_view word) { return value_of(kReplicaStates, word); }
+std::optional<ReplicaState> parse_word(std::string_view word) {
+  return value_of(kReplicaStates, word);
+}
 template <>
-std::optional<LinkState> parse_word(std::string_view word) { return value_of(kLinkStates, word); }
+std::optional<LinkState> parse_word(std::string_view word) {
+  return value_of(kLinkStates, word);
+}
 template <>
-std::optional<Mode> parse_word(std::string_view word) { return value_of(kModes, word); }
+std::optional<Mode> parse_word(std::string_view word) {
+  return value_of(kModes, word);
+}
 template <>
-std::optional<Severity> parse_word(std::string_view word) { return value_of(kSeverities, word); }
+std::optional<Severity> parse_word(std::string_view word) {
+  return value_of(kSeverities, word);
+}
 template <>
-std::optional<Verb> parse_word(std::string_view word) { return value_of(kVerbs, word); }
+std::optional<Verb> parse_word(std::string_view word) {
+  return value_of(kVerbs, word);
+}
 template <>
-std::optional<Outcome> parse_word(std::string_view word) { return value_of(kOutcomes, word); }
+std::optional<Outcome> parse_word(std::string_view word) {
+  return value_of(kOutcomes, word);
+}
 template <>
-std::optional<Resolution> parse_word(std::string_view word) { return value_of(kResolutions, word); }
+std::optional<Resolution> parse_word(std::string_view word) {
+  return value_of(kResolutions, word);
+}
 
 bool valid_name(std::string_view name) {
-  if (name.empty() || name.size() > kMirrorNameMax || name.front() == '.' || name.front() == '-') return false;
+  if (name.empty() || name.size() > kMirrorNameMax || name.front() == '.' || name.front() == '-')
+    return false;
   for (const char c : name) {
     const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
     const bool digit = c >= '0' && c <= '9';
@@ -149,6 +205,8 @@ const boost::system::error_category& control_category() noexcept {
   return category;
 }
 
-ErrorCode make_error_code(errc value) noexcept { return {static_cast<int>(value), control_category()}; }
+ErrorCode make_error_code(errc value) noexcept {
+  return {static_cast<int>(value), control_category()};
+}
 
 }  // namespace twinblock::control
