@@ -54,12 +54,12 @@ class ExportCatalog {
 enum class StartTlsAnswer : std::uint8_t { kUnsupported, kPolicy };
 
 struct Limits {
-  std::uint32_t options_max = 32;                // per connection, then it is dropped
-  std::uint32_t option_length_max = 16u << 10;   // longer ones are skipped and answered TOO_BIG
-  std::uint32_t option_skip_max = 1u << 20;      // longer ones drop the connection
-  std::uint32_t payload_max = 32u << 20;         // bytes in a READ reply or a WRITE request
-  std::uint32_t in_flight_max = 128;             // requests without an answer
-  std::size_t stash_size = 64u << 10;            // receive buffer; holds at least one whole option
+  std::uint32_t options_max = 32;               // per connection, then it is dropped
+  std::uint32_t option_length_max = 16u << 10;  // longer ones are skipped and answered TOO_BIG
+  std::uint32_t option_skip_max = 1u << 20;     // longer ones drop the connection
+  std::uint32_t payload_max = 32u << 20;        // bytes in a READ reply or a WRITE request
+  std::uint32_t in_flight_max = 128;            // requests without an answer
+  std::size_t stash_size = 64u << 10;           // receive buffer; holds at least one whole option
   StartTlsAnswer start_tls = StartTlsAnswer::kUnsupported;
 };
 

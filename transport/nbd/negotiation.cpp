@@ -164,20 +164,25 @@ Outcome Negotiation::option(std::uint32_t option, std::span<const std::byte> dat
   if (known == Option::kExportName) return export_name(data, out);
   if (stopping_) return say(out, known, OptionReply::kErrShutdown, "the server is stopping");
   switch (known) {
-    case Option::kList: return start_list(data, out);
+    case Option::kList:
+      return start_list(data, out);
     case Option::kInfo:
-    case Option::kGo: return info_or_go(known, data, out);
+    case Option::kGo:
+      return info_or_go(known, data, out);
     case Option::kStructuredReply:
-    case Option::kExtendedHeaders: return agree_on_form(known, data, out);
+    case Option::kExtendedHeaders:
+      return agree_on_form(known, data, out);
     case Option::kListMetaContext:
-    case Option::kSetMetaContext: return meta_context(known, data, out);
+    case Option::kSetMetaContext:
+      return meta_context(known, data, out);
     case Option::kStartTls:
       if (!data.empty()) return say(out, known, OptionReply::kErrInvalid, "STARTTLS takes no data");
       return limits_.start_tls == StartTlsAnswer::kPolicy
                  ? say(out, known, OptionReply::kErrPolicy, "TLS is not configured for this listener")
                  : say(out, known, OptionReply::kErrUnsupported, "TLS is not supported");
     case Option::kExportName:
-    case Option::kAbort: break;
+    case Option::kAbort:
+      break;
   }
   return say(out, known, OptionReply::kErrUnsupported, "unknown option");
 }
@@ -220,7 +225,8 @@ Outcome Negotiation::continue_list(ByteWriter& out) {
   return {Next::kList, {}};
 }
 
-std::optional<ExportInfo> Negotiation::find_open(Option option, std::string_view name, ByteWriter& out) const {
+std::optional<ExportInfo> Negotiation::find_open(Option option, std::string_view name,
+                                                 ByteWriter& out) const {
   std::optional<ExportInfo> info = catalog_.find(name);
   if (!info) {
     say(out, option, OptionReply::kErrUnknown, "no such export");

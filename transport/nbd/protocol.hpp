@@ -7,8 +7,8 @@
 
 namespace twinblock::nbd {
 
-inline constexpr std::uint64_t kServerMagic = 0x4e42444d41474943;   // "NBDMAGIC"
-inline constexpr std::uint64_t kOptionMagic = 0x49484156454f5054;   // "IHAVEOPT"
+inline constexpr std::uint64_t kServerMagic = 0x4e42444d41474943;  // "NBDMAGIC"
+inline constexpr std::uint64_t kOptionMagic = 0x49484156454f5054;  // "IHAVEOPT"
 inline constexpr std::uint64_t kOptionReplyMagic = 0x0003e889045565a9;
 inline constexpr std::uint32_t kRequestMagic = 0x25609513;
 inline constexpr std::uint32_t kExtendedRequestMagic = 0x21e41c71;

@@ -16,8 +16,7 @@ std::size_t encode_simple(const Request& request, Status status, std::span<std::
 std::size_t encode_error_chunk(const Request& request, Status status, std::string_view text,
                                std::span<std::byte> out) {
   const std::string_view said = (text.empty() ? default_text(status) : text).substr(0, kErrorTextMax);
-  const std::size_t header =
-      encode_chunk_header(request, {ChunkType::kError, true, 6 + said.size()}, out);
+  const std::size_t header = encode_chunk_header(request, {ChunkType::kError, true, 6 + said.size()}, out);
   ByteWriter writer{out.subspan(header)};
   writer.u32(wire_error(status));
   writer.u16(static_cast<std::uint16_t>(said.size()));

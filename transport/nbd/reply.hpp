@@ -28,9 +28,9 @@ struct ReadChunk {
   ByteRange range;    // within the request
   bool done = false;  // nothing follows for this request
 };
-// A part of a READ: `range.length` payload bytes must follow the header. Parts may come in any order; an error
-// reply (encode_reply) may still end the request after parts without `done`.
-// REQUIRES: request.form is not kSimple; with DF the one chunk is the whole request.
+// A part of a READ: `range.length` payload bytes must follow the header. Parts may come in any order; an
+// error reply (encode_reply) may still end the request after parts without `done`. REQUIRES: request.form is
+// not kSimple; with DF the one chunk is the whole request.
 [[nodiscard]] std::size_t encode_data_chunk(const Request& request, const ReadChunk& chunk,
                                             std::span<std::byte> out);
 // A part of a READ that is all zeroes; no payload. REQUIRES: as above, length < 4 GiB.

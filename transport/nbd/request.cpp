@@ -16,14 +16,22 @@ struct CommandRule {
 
 constexpr CommandRule rule_for(Command command) {
   switch (command) {
-    case Command::kRead: return {true, kCommandDf, true, false, false};
-    case Command::kWrite: return {true, kCommandPayloadLen, true, true, true};
-    case Command::kFlush: return {true, 0, false, false, false};
-    case Command::kTrim: return {true, 0, true, true, false};
-    case Command::kCache: return {true, 0, true, false, false};
-    case Command::kWriteZeroes: return {true, kCommandNoHole | kCommandFastZero, true, true, true};
-    case Command::kBlockStatus: return {true, kCommandReqOne, true, false, false};
-    case Command::kDisconnect: break;
+    case Command::kRead:
+      return {true, kCommandDf, true, false, false};
+    case Command::kWrite:
+      return {true, kCommandPayloadLen, true, true, true};
+    case Command::kFlush:
+      return {true, 0, false, false, false};
+    case Command::kTrim:
+      return {true, 0, true, true, false};
+    case Command::kCache:
+      return {true, 0, true, false, false};
+    case Command::kWriteZeroes:
+      return {true, kCommandNoHole | kCommandFastZero, true, true, true};
+    case Command::kBlockStatus:
+      return {true, kCommandReqOne, true, false, false};
+    case Command::kDisconnect:
+      break;
   }
   return {};
 }
@@ -74,7 +82,8 @@ Result<Request> decode_request(std::span<const std::byte> header, ReplyForm form
   request.command = static_cast<Command>(load_be<std::uint16_t>(header, 6));
   request.cookie = load_be<std::uint64_t>(header, 8);
   request.offset = ByteOffset{load_be<std::uint64_t>(header, 16)};
-  request.length = ByteCount{extended ? load_be<std::uint64_t>(header, 24) : load_be<std::uint32_t>(header, 24)};
+  request.length =
+      ByteCount{extended ? load_be<std::uint64_t>(header, 24) : load_be<std::uint32_t>(header, 24)};
   request.form = form;
   return request;
 }

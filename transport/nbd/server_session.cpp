@@ -8,7 +8,10 @@
 namespace twinblock::nbd {
 
 ServerSession::ServerSession(const ExportCatalog& catalog, const Limits& limits)
-    : limits_{limits}, negotiation_{catalog, limits}, stash_(limits.stash_size), output_(kNegotiationOutputMax) {
+    : limits_{limits},
+      negotiation_{catalog, limits},
+      stash_(limits.stash_size),
+      output_(kNegotiationOutputMax) {
   TB_ASSERT(limits.stash_size >= kOptionHeaderSize + limits.option_length_max);
   TB_ASSERT(limits.option_length_max <= limits.option_skip_max && limits.in_flight_max > 0);
   ByteWriter out = begin_output();
@@ -59,25 +62,35 @@ ByteWriter ServerSession::begin_output() {
   return ByteWriter{output_};
 }
 
-void ServerSession::end_output(const ByteWriter& writer) { output_end_ = writer.size(); }
+void ServerSession::end_output(const ByteWriter& writer) {
+  output_end_ = writer.size();
+}
 
 // --- the machine ---------------------------------------------------------------------------------------
 
 bool ServerSession::may_follow(State from, State to) {
   const auto one_of = [to](auto... states) { return ((to == states) || ...); };
   switch (from) {
-    case State::kClientFlags: return one_of(State::kOption, State::kDropped);
+    case State::kClientFlags:
+      return one_of(State::kOption, State::kDropped);
     case State::kOption:
-      return one_of(State::kSkipOption, State::kListing, State::kOpening, State::kDisconnected, State::kDropped);
-    case State::kSkipOption: return one_of(State::kOption);
-    case State::kListing: return one_of(State::kOption);
-    case State::kOpening: return one_of(State::kHeader);
+      return one_of(State::kSkipOption, State::kListing, State::kOpening, State::kDisconnected,
+                    State::kDropped);
+    case State::kSkipOption:
+      return one_of(State::kOption);
+    case State::kListing:
+      return one_of(State::kOption);
+    case State::kOpening:
+      return one_of(State::kHeader);
     case State::kHeader:
       return one_of(State::kPayload, State::kDrain, State::kDisconnected, State::kDropped);
-    case State::kPayload: return one_of(State::kHeader, State::kDrain);
-    case State::kDrain: return one_of(State::kHeader);
+    case State::kPayload:
+      return one_of(State::kHeader, State::kDrain);
+    case State::kDrain:
+      return one_of(State::kHeader);
     case State::kDisconnected:
-    case State::kDropped: break;
+    case State::kDropped:
+      break;
   }
   return false;
 }
@@ -96,16 +109,27 @@ Event ServerSession::next() {
 
 std::optional<Event> ServerSession::step() {
   switch (state_) {
-    case State::kClientFlags: return step_client_flags();
-    case State::kOption: return step_option();
-    case State::kSkipOption: return step_skip_option();
-    case State::kListing: return step_listing();
-    case State::kOpening: enter(State::kHeader); return Opened{};
-    case State::kHeader: return step_header();
-    case State::kPayload: return NeedPayload{ByteCount{remaining_}};
-    case State::kDrain: return step_drain();
-    case State::kDisconnected: return Disconnect{};
-    case State::kDropped: return Drop{drop_reason_};
+    case State::kClientFlags:
+      return step_client_flags();
+    case State::kOption:
+      return step_option();
+    case State::kSkipOption:
+      return step_skip_option();
+    case State::kListing:
+      return step_listing();
+    case State::kOpening:
+      enter(State::kHeader);
+      return Opened{};
+    case State::kHeader:
+      return step_header();
+    case State::kPayload:
+      return NeedPayload{ByteCount{remaining_}};
+    case State::kDrain:
+      return step_drain();
+    case State::kDisconnected:
+      return Disconnect{};
+    case State::kDropped:
+      return Drop{drop_reason_};
   }
   TB_ASSERT(false);
 }
@@ -133,8 +157,11 @@ std::optional<Event> ServerSession::apply(Negotiation::Outcome outcome) {
       enter(State::kOpening);
       return std::nullopt;
     }
-    case Next::kClose: enter(State::kDisconnected); return std::nullopt;
-    case Next::kDrop: return drop(outcome.reason);
+    case Next::kClose:
+      enter(State::kDisconnected);
+      return std::nullopt;
+    case Next::kDrop:
+      return drop(outcome.reason);
   }
   TB_ASSERT(false);
 }
@@ -149,7 +176,8 @@ std::optional<Event> ServerSession::step_client_flags() {
 std::optional<Event> ServerSession::step_option() {
   const std::span<const std::byte> bytes = buffered();
   // The magic is judged as soon as it is there: garbage shall not sit out the deadline.
-  if (bytes.size() >= 8 && load_be<std::uint64_t>(bytes, 0) != kOptionMagic) return drop(errc::kBadOptionMagic);
+  if (bytes.size() >= 8 && load_be<std::uint64_t>(bytes, 0) != kOptionMagic)
+    return drop(errc::kBadOptionMagic);
   if (bytes.size() < kOptionHeaderSize) return NeedBytes{};
   const auto option = load_be<std::uint32_t>(bytes, 8);
   const auto length = load_be<std::uint32_t>(bytes, 12);
@@ -253,7 +281,8 @@ ByteCount ServerSession::payload_remaining() const {
 
 std::size_t ServerSession::take_payload(std::span<std::byte> out) {
   const std::span<const std::byte> held = buffered();
-  const std::size_t n = std::min<std::uint64_t>(payload_remaining().value(), std::min(out.size(), held.size()));
+  const std::size_t n =
+      std::min<std::uint64_t>(payload_remaining().value(), std::min(out.size(), held.size()));
   if (n == 0) return 0;
   std::memcpy(out.data(), held.data(), n);
   consume(n);

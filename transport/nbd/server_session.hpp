@@ -54,7 +54,8 @@ struct Disconnect {};
 struct Drop {
   errc reason;
 };
-using Event = std::variant<NeedBytes, NeedPayload, SendOutput, Opened, Admitted, Refused, Busy, Disconnect, Drop>;
+using Event =
+    std::variant<NeedBytes, NeedPayload, SendOutput, Opened, Admitted, Refused, Busy, Disconnect, Drop>;
 
 class ServerSession {
  public:
@@ -106,7 +107,16 @@ class ServerSession {
 
  private:
   enum class State : std::uint8_t {
-    kClientFlags, kOption, kSkipOption, kListing, kOpening, kHeader, kPayload, kDrain, kDisconnected, kDropped
+    kClientFlags,
+    kOption,
+    kSkipOption,
+    kListing,
+    kOpening,
+    kHeader,
+    kPayload,
+    kDrain,
+    kDisconnected,
+    kDropped
   };
 
   static bool may_follow(State from, State to);

@@ -42,15 +42,24 @@ const StatusRow& row(Status status) {
 
 const char* describe(errc code) noexcept {
   switch (code) {
-    case errc::kUnknownClientFlags: return "the client set unknown handshake flags";
-    case errc::kBadOptionMagic: return "an option does not start with IHAVEOPT";
-    case errc::kTooManyOptions: return "the client sent too many options";
-    case errc::kOptionTooLong: return "an option is too long to skip";
-    case errc::kExportRefused: return "EXPORT_NAME names an export that is unknown or not served here";
-    case errc::kExportNameAfterExtendedHeaders: return "EXPORT_NAME after extended headers";
-    case errc::kBadRequestMagic: return "a request does not start with the request magic";
-    case errc::kPayloadTooLong: return "a request declares a payload above the limit";
-    case errc::kWriteWithoutPayloadFlag: return "an extended WRITE without PAYLOAD_LEN";
+    case errc::kUnknownClientFlags:
+      return "the client set unknown handshake flags";
+    case errc::kBadOptionMagic:
+      return "an option does not start with IHAVEOPT";
+    case errc::kTooManyOptions:
+      return "the client sent too many options";
+    case errc::kOptionTooLong:
+      return "an option is too long to skip";
+    case errc::kExportRefused:
+      return "EXPORT_NAME names an export that is unknown or not served here";
+    case errc::kExportNameAfterExtendedHeaders:
+      return "EXPORT_NAME after extended headers";
+    case errc::kBadRequestMagic:
+      return "a request does not start with the request magic";
+    case errc::kPayloadTooLong:
+      return "a request declares a payload above the limit";
+    case errc::kWriteWithoutPayloadFlag:
+      return "an extended WRITE without PAYLOAD_LEN";
   }
   return "unknown nbd error";
 }
@@ -67,14 +76,20 @@ class Category final : public boost::system::error_category {
 
 }  // namespace
 
-std::uint32_t wire_error(Status status) noexcept { return row(status).wire_error; }
-std::string_view default_text(Status status) noexcept { return row(status).text; }
+std::uint32_t wire_error(Status status) noexcept {
+  return row(status).wire_error;
+}
+std::string_view default_text(Status status) noexcept {
+  return row(status).text;
+}
 
 const boost::system::error_category& nbd_category() noexcept {
   static const Category category;
   return category;
 }
 
-ErrorCode make_error_code(errc code) noexcept { return {static_cast<int>(code), nbd_category()}; }
+ErrorCode make_error_code(errc code) noexcept {
+  return {static_cast<int>(code), nbd_category()};
+}
 
 }  // namespace twinblock::nbd

@@ -18,7 +18,8 @@ template <std::unsigned_integral T>
 [[nodiscard]] constexpr T load_be(std::span<const std::byte> bytes, std::size_t at) {
   TB_ASSERT(at <= bytes.size() && bytes.size() - at >= sizeof(T));
   std::uint64_t value = 0;
-  for (std::size_t i = 0; i < sizeof(T); ++i) value = value << 8 | std::to_integer<std::uint64_t>(bytes[at + i]);
+  for (std::size_t i = 0; i < sizeof(T); ++i)
+    value = value << 8 | std::to_integer<std::uint64_t>(bytes[at + i]);
   return static_cast<T>(value);
 }
 
