@@ -23,6 +23,8 @@ inline constexpr std::uint32_t kHotExtentsMax = 768;       // what one record ca
 inline constexpr std::uint32_t kHotExtentsMin = 8;
 inline constexpr std::uint32_t kReliedPagesMax = 64;       // page sequences one record can carry
 inline constexpr std::uint32_t kHistoryMax = 32;           // past generations
+// Of superblock updates, intent records and pages; a higher one on disk is damage, and so no increment wraps.
+inline constexpr std::uint64_t kBlockSequenceMax = std::uint64_t{1} << 62;
 
 using BlockIndex = Quantity<struct BlockIndexTag>;
 using PageIndex = Quantity<struct PageIndexTag, std::uint32_t>;   // slot * P + page within the slot

@@ -88,8 +88,10 @@ struct Superblock {
   ResyncRecord resync;
   Resolution resolution = Resolution::none;
   GenerationId resolution_against;       // the peer generation the operator decided about
-  SequenceNumber sequence_limit;         // no number at or above it was ever given: the next tenure begins here
-  SequenceNumber stable_sequence;        // as target: applied and stable up to here, saved at least every 10 s
+  // No number at or above it was ever given: the next tenure begins here.
+  SequenceNumber sequence_limit;
+  // As target: applied and stable up to here, saved at least every 10 s.
+  SequenceNumber stable_sequence;
   std::uint64_t attach_count = 0;        // attaches of this replica so far
 
   // Identity of the data disk (WWN, serial, partition UUID, or device + inode + birth time), hashed by the
