@@ -110,7 +110,7 @@ using RegionIndex = Quantity<struct RegionIndexTag>;                   // unit o
 using ExtentIndex = Quantity<struct ExtentIndexTag, std::uint32_t>;    // unit of the intent log, 4 MiB
 using SequenceNumber = Quantity<struct SequenceNumberTag>;             // 0: none yet
 using GenerationId = Quantity<struct GenerationIdTag>;                 // random name of a history; 0: none
-using Term = Quantity<struct TermTag>;                                 // fencing token, see next_term; 0: none
+using Term = Quantity<struct TermTag>;                                // fencing token, see next_term; 0: none
 using NodeIndex = Quantity<struct NodeIndexTag, std::uint8_t>;         // 0 to 7
 
 inline constexpr std::uint8_t kNodeCountMax = 8;
