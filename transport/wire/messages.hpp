@@ -99,21 +99,27 @@ enum class errc {
   bad_payload_hash,
   unknown_type,
   bad_length,        // length, wire_length or codec out of bounds for the type
-  bad_body,          // a body that does not decode: too short, too long, counts or enums out of range
+  bad_body,          // a body that does not decode: too short, counts, enums or text out of range
+  unknown_flag,      // a flag bit of no known meaning on a known type
 };
 const boost::system::error_category& category() noexcept;
 inline ErrorCode make_error_code(errc e) noexcept { return {static_cast<int>(e), category()}; }
 
+// What decode_header checks once magic and hash are right: type, flags, codec, lengths by type, and that the
+// range of a data message does not wrap around.
+[[nodiscard]] errc check_fields(const Header&);
 // `aux` of a message with bytes behind it is filled by the caller with payload_hash().
+// REQUIRES: check_fields(header) == errc::ok.
 void encode_header(const Header&, std::span<std::byte, kHeaderSize> out);
 // Checks magic, hash, type, lengths by type. An unknown optional type decodes with Type unchanged.
 Result<Header> decode_header(std::span<const std::byte, kHeaderSize> in);
 [[nodiscard]] std::uint64_t payload_hash(std::span<const std::byte> bytes);
-// errc::bad_payload_hash unless `bytes` matches the header.
+// errc::bad_payload_hash unless `bytes` (body or payload) is what the header announced.
 Result<void> check_payload(const Header&, std::span<const std::byte> bytes);
-[[nodiscard]] bool is_optional(Type type);
+[[nodiscard]] bool is_optional(Type type);       // may be skipped by who does not know it
+[[nodiscard]] bool is_known(Type type);
 [[nodiscard]] bool carries_payload(Type type);   // mirror data: goes into an aligned buffer
-[[nodiscard]] std::string_view name(Type type);
+[[nodiscard]] std::string_view name(Type type);  // "unknown" if not known
 
 struct HistoryEntry {
   std::uint64_t id = 0;
@@ -214,7 +220,9 @@ struct DegradeBody {
   friend bool operator==(const DegradeBody&, const DegradeBody&) = default;
 };
 
-// Encode into `out`; return the bytes used. REQUIRES: out holds kBodySizeMax bytes; strings within their limits.
+// Encode into `out`; return the bytes used. REQUIRES: out holds kBodySizeMax bytes; strings within their limits
+// and without control characters (config_text: but '\n'); flags 0 or 1; node indices below kNodeCountMax;
+// enumerations in range; no generation 0 in a history; protocol versions >= 1, min <= max.
 std::size_t encode(const HelloBody&, std::span<std::byte> out);
 std::size_t encode(const StateBody&, std::span<std::byte> out);
 std::size_t encode(const VerdictBody&, std::span<std::byte> out);
@@ -231,6 +239,8 @@ Result<SessionStartBody> decode_session_start(std::span<const std::byte> in);
 Result<SessionReadyBody> decode_session_ready(std::span<const std::byte> in);
 Result<HistoryBody> decode_history(std::span<const std::byte> in);
 Result<DegradeBody> decode_degrade(std::span<const std::byte> in);
+// The body of `refuse` made safe for a log: control characters become '?'.
+[[nodiscard]] std::string reason_text(std::span<const std::byte> in);
 
 }  // namespace twinblock::wire
 
