@@ -16,10 +16,10 @@
 namespace twinblock::control {
 
 struct HttpServerOptions {
-  std::string unix_socket;  // created with mode 0660; a stale one is replaced
-  std::string tcp_address;  // "HOST:PORT" read-only; empty: none; port 0: any free one
-  std::string node;
-  std::string daemon_version;
+  std::string unix_socket{};  // created with mode 0660; a stale one is replaced
+  std::string tcp_address{};  // "HOST:PORT" read-only; empty: none; port 0: any free one
+  std::string node{};
+  std::string daemon_version{};
   std::size_t connections_max{64};                  // per listener; one more is told 503 and closed
   Duration request_timeout{Duration::seconds(10)};  // from the first wait for a request to its last byte
   Duration write_timeout{Duration::seconds(10)};
