@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "base/assert.hpp"
+#include "bitmap/little_endian.hpp"
 
 namespace twinblock::bitmap {
 namespace {
@@ -153,8 +154,13 @@ void DirtyMap::merge_bytes(RegionIndex first, std::span<const std::byte> bytes) 
   std::size_t at = 0;
   for (; at < bytes.size() && word < words_.size(); ++word, shift = 0) {
     std::uint64_t bits = 0;
-    for (; shift < kWordBits && at < bytes.size(); shift += 8, ++at) {
-      bits |= std::to_integer<std::uint64_t>(bytes[at]) << shift;
+    if (shift == 0 && bytes.size() - at >= sizeof bits) {
+      bits = load_le<std::uint64_t>(bytes.data() + at);
+      at += sizeof bits;
+    } else {
+      for (; shift < kWordBits && at < bytes.size(); shift += 8, ++at) {
+        bits |= std::to_integer<std::uint64_t>(bytes[at]) << shift;
+      }
     }
     bits &= valid_bits(word);
     if (bits != 0) store(word, words_[word] | bits);
@@ -167,6 +173,11 @@ void DirtyMap::copy_bytes(RegionIndex first, std::span<std::byte> out) const {
   std::uint64_t shift = first.value() % kWordBits;
   std::size_t at = 0;
   for (; at < out.size() && word < words_.size(); ++word, shift = 0) {
+    if (shift == 0 && out.size() - at >= sizeof(std::uint64_t)) {
+      store_le(out.data() + at, words_[word]);
+      at += sizeof(std::uint64_t);
+      continue;
+    }
     for (; shift < kWordBits && at < out.size(); shift += 8, ++at) {
       out[at] = static_cast<std::byte>(words_[word] >> shift & 0xff);
     }

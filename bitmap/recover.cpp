@@ -4,6 +4,7 @@
 // became hot in an unreadable record would silently count as equal.
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "bitmap/codec.hpp"
 #include "bitmap/decode.hpp"
@@ -80,7 +81,8 @@ struct Place {
 using Ring = std::array<Place, kIntentRecords>;
 
 bool all_zero(ConstBlock block) {
-  return std::ranges::all_of(block, [](std::byte b) { return b == std::byte{0}; });
+  static constexpr std::array<std::byte, kBlockSize> kZero{};
+  return std::memcmp(block.data(), kZero.data(), kBlockSize) == 0;
 }
 
 Ring read_ring(std::span<const std::byte> area, const Superblock& sb, Census& census) {
