@@ -33,7 +33,7 @@ enum class Type : std::uint8_t {
   hello = 1,          // body HelloBody: first message of both sides
   state = 2,          // body StateBody: opens a negotiation round; valid at any time after hello
   verdict = 3,        // body VerdictBody: what decide() said here; both must match
-  bitmap_data = 4,    // follower → leader: offset = first region covered (in bytes of the mirror), body = raw bits
+  bitmap_data = 4,    // follower → leader: offset = start of the first region covered, body = raw bits
   bitmap_end = 5,     // follower → leader: all bits sent
   session_start = 6,  // leader → follower: body SessionStartBody
   session_ready = 7,  // follower → leader: body SessionReadyBody; the follower's state is durable
@@ -88,7 +88,7 @@ struct Header {
   std::uint32_t length = 0;      // uncompressed length of payload or range, or body length
   std::uint32_t wire_length = 0; // bytes that follow the header (28 bits on the wire)
   Codec codec = Codec::none;
-  std::uint64_t aux = 0;         // hash of the uncompressed payload or body when wire_length > 0; else by type
+  std::uint64_t aux = 0;         // hash of uncompressed payload or body when wire_length > 0; else by type
   friend bool operator==(const Header&, const Header&) = default;
 };
 
@@ -152,7 +152,7 @@ struct HelloBody {
   friend bool operator==(const HelloBody&, const HelloBody&) = default;
 };
 
-// Everything decide() looks at (docs/internals/generations.md). Enumerations are those of bitmap/superblock.hpp.
+// Everything decide() looks at (docs/internals/generations.md). Enumerations: bitmap/superblock.hpp.
 struct StateBody {
   std::uint32_t round = 0;
   std::uint32_t nonce = 0;                         // session = mix of both nonces
@@ -220,9 +220,9 @@ struct DegradeBody {
   friend bool operator==(const DegradeBody&, const DegradeBody&) = default;
 };
 
-// Encode into `out`; return the bytes used. REQUIRES: out holds kBodySizeMax bytes; strings within their limits
-// and without control characters (config_text: but '\n'); flags 0 or 1; node indices below kNodeCountMax;
-// enumerations in range; no generation 0 in a history; protocol versions >= 1, min <= max.
+// Encode into `out`; return the bytes used. REQUIRES: out holds kBodySizeMax bytes; strings within their
+// limits and without control characters (config_text: but '\n'); flags 0 or 1; node indices below
+// kNodeCountMax; enumerations in range; no generation 0 in a history; protocol versions >= 1, min <= max.
 std::size_t encode(const HelloBody&, std::span<std::byte> out);
 std::size_t encode(const StateBody&, std::span<std::byte> out);
 std::size_t encode(const VerdictBody&, std::span<std::byte> out);

@@ -18,7 +18,9 @@ std::uint32_t move_bytes(std::span<const std::byte>& in, std::span<std::byte> to
 
 }  // namespace
 
-Parser::Parser(std::span<std::byte> scratch) : scratch_{scratch} { TB_ASSERT(scratch.size() >= kBodySizeMax); }
+Parser::Parser(std::span<std::byte> scratch) : scratch_{scratch} {
+  TB_ASSERT(scratch.size() >= kBodySizeMax);
+}
 
 void Parser::transition_to(State next) {
   const auto legal = [this, next] {

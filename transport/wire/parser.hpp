@@ -13,7 +13,7 @@
 // an error the shell closes the connection.
 //
 //   for (;;) switch (parser.feed(stash)) {
-//     case Event::need_bytes:  receive into parser.direct() (then received()) if not empty, else into the stash
+//     case Event::need_bytes:  receive into direct() (then received()) if not empty, else into the stash
 //     case Event::need_buffer: supply() one, or stop reading this socket until there is one
 //     case Event::message:     use header(), body(), payload(); then feed() again
 //     case Event::failed:      error(); close
@@ -45,7 +45,7 @@ class Parser {
   Event feed(std::span<const std::byte>& in);
 
   // Where the payload of header() goes. REQUIRES: the last event was need_buffer; the buffer holds
-  // header().wire_length bytes and stays the parser's until message or failed, or until the parser is dropped.
+  // header().wire_length bytes and is the parser's until message or failed, or until the parser is dropped.
   void supply(std::span<std::byte> buffer);
 
   // The part of the supplied buffer that is still empty: a receive may go there, once feed() has said
@@ -82,7 +82,7 @@ class Parser {
   std::span<std::byte> buffer_;                       // supplied, cut to wire_length
   std::array<std::byte, kHeaderSize> header_bytes_{};
   Header header_;
-  std::uint32_t filled_ = 0;                          // bytes taken of header, body, payload or skipped message
+  std::uint32_t filled_ = 0;                          // bytes taken of header, body, payload or skipped one
   State state_ = State::header;
   ErrorCode error_;
   std::uint64_t skipped_count_ = 0;
