@@ -23,6 +23,7 @@ class Connector;
 
 class ConnectorHandler {
  public:
+  virtual ~ConnectorHandler() = default;
   // Owns `fd`, a connected socket in blocking mode. The connector is idle; start() dials again.
   virtual void on_connected(Connector& connector, int fd) = 0;
   // Every address failed; the next round begins after `delay`.
@@ -30,8 +31,6 @@ class ConnectorHandler {
   // After stop(): nothing is in flight. Never from inside stop().
   virtual void on_connector_stopped(Connector&) {}
 
- protected:
-  ~ConnectorHandler() = default;
 };
 
 class Connector {

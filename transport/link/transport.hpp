@@ -16,13 +16,12 @@ class Transport;
 
 class TransportHandler {
  public:
+  virtual ~TransportHandler() = default;
   virtual void on_data(Transport& transport) = 0;
   virtual void on_received(Transport& transport) = 0;
   virtual void on_writable(Transport&) {}
   virtual void on_closed(Transport& transport, ErrorCode reason) = 0;
 
- protected:
-  ~TransportHandler() = default;
 };
 
 class Transport {

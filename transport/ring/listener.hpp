@@ -20,13 +20,12 @@ class Listener;
 
 class ListenerHandler {
  public:
+  virtual ~ListenerHandler() = default;
   // Owns `fd` from now on, and says connection_ended() when it has closed it.
   virtual void on_accept(Listener& listener, int fd) = 0;
   // After close(): nothing is in flight, the listener may be destroyed. Never from inside close().
   virtual void on_listener_closed(Listener&) {}
 
- protected:
-  ~ListenerHandler() = default;
 };
 
 class Listener {

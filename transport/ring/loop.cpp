@@ -103,13 +103,14 @@ void Loop::run() {
   stop_.store(false, std::memory_order_release);
 }
 
-void Loop::turn() { turn_with_limit(wait_limit()); }
-void Loop::poll() { turn_with_limit(Duration{}); }
+void Loop::turn() { run_turn(true); }
+void Loop::poll() { run_turn(false); }
 
-void Loop::turn_with_limit(Duration limit) {
+void Loop::run_turn(bool may_wait) {
   if (thread_ != std::this_thread::get_id()) bind_thread();
   if (!wake_op_.in_flight() && !quiescing_) arm_wake();
-  engine_->wait(limit);
+  // Asked for after the wake is armed: that may have completed at once.
+  engine_->wait(may_wait ? wait_limit() : Duration{});
   now_ = read_clock();
   OpQueue ready = ready_;
   ready_ = OpQueue{};

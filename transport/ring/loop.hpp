@@ -151,7 +151,7 @@ class Loop {
   [[nodiscard]] Result<void> make_engine();
   Op& begin(Op& op, OpKind kind, File file);
   void submit(Op& op);
-  void turn_with_limit(Duration limit);
+  void run_turn(bool may_wait);
   void bind_thread();
   void arm_wake();
   void on_wake(int result);

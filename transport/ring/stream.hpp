@@ -23,8 +23,8 @@ inline constexpr std::size_t kSendClassCount = 3;
 inline constexpr std::size_t kSendHeaderMax = 256;
 
 struct SendItem {
-  std::span<const std::byte> header;   // copied; at most kSendHeaderMax
-  std::span<const std::byte> payload;  // borrowed until `sent`
+  std::span<const std::byte> header{};   // copied; at most kSendHeaderMax
+  std::span<const std::byte> payload{};  // borrowed until `sent`
   // May be null. Called once: the kernel has taken the payload (true) or it never will (false: closed).
   void (*sent)(void* context, std::uint64_t token, bool taken) = nullptr;
   void* context = nullptr;
@@ -43,6 +43,7 @@ class StreamSocket;
 
 class StreamHandler {
  public:
+  virtual ~StreamHandler() = default;
   // Bytes arrived: look at stash(), consume() what is whole, receive_into() a payload. What is left is shown
   // again together with more.
   virtual void on_data(StreamSocket& socket) = 0;
@@ -57,8 +58,6 @@ class StreamHandler {
   // the descriptor is closed. The socket may be opened again or destroyed.
   virtual void on_closed(StreamSocket& socket, ErrorCode reason) = 0;
 
- protected:
-  ~StreamHandler() = default;
 };
 
 class StreamSocket {

@@ -3,6 +3,8 @@
 // on, which is what Loop does and nothing else.
 #include <fcntl.h>
 #include <liburing.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -124,7 +126,9 @@ Result<std::string> UringEngine::open() {
 
 void UringEngine::bind_thread() {
   if (disabled_) {
-    const int result = io_uring_enable_rings(&ring_);
+    // liburing 2.3 declares io_uring_enable_rings and does not export it.
+    const long result =
+        syscall(__NR_io_uring_register, ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
     TB_ASSERT(result == 0);
     disabled_ = false;
   }
