@@ -30,7 +30,8 @@ class ControlBackend {
   // Carries out a command; the verb's options are syntactically valid, nothing more. Commands that wait for
   // the peer (switchover, promote) bound themselves by options.timeout_s or a default of their own. Explain
   // and metadata dump arrive here too and put their JSON into CommandResult::data. The backend knows which
-  // mirrors exist: Outcome::kNoSuchMirror is its answer.
+  // mirrors exist: Outcome::kNoSuchMirror is its answer. An answer comes after its effect shows in status():
+  // `resync --wait` asks right after it and must not find the mirror still in sync.
   virtual void execute(Command command, CommandCallback callback) = 0;
 };
 
