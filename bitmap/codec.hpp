@@ -82,8 +82,8 @@ struct Recovered {
   std::uint64_t log_sequence = 0;                       // newest good record; the next one is this + 1
   std::array<std::optional<DirtyMap>, kNodeCountMax> dirty;   // by slot; only slots whose peer record is in
                                                               // use (identity != 0); needs_full: all dirty
-  // By PageIndex: the highest sequence known of the page, from the page itself or from a record that relies
-  // on it; 0 if nothing is known. The next write of the page carries a higher one.
+  // By PageIndex: the sequence of a good page; for a bad or stale one the highest that a record relies on
+  // plus 2^32, above all that it may have reached. The next write of the page carries a higher one.
   std::vector<std::uint64_t> page_sequences;
   std::uint32_t bad_pages = 0;                          // of all slots, stale ones included
   std::uint32_t bad_log_records = 0;                    // without a torn newest one

@@ -224,7 +224,10 @@ Result<IntentView> decode_intent(ConstBlock block, BlockIndex at, const Superblo
     if (view.hot(i).value() >= geometry.extent_count()) return errc::block_malformed;
   }
   for (std::uint32_t i = 0; i < view.relied_count(); ++i) {
-    if (view.relied(i).page.value() >= geometry.page_count()) return errc::block_malformed;
+    const ReliedPage relied = view.relied(i);
+    if (relied.page.value() >= geometry.page_count()) return errc::block_malformed;
+    // Half of the range stays free, so that a rewritten page can always be numbered above it.
+    if (relied.sequence > kBlockSequenceMax / 2) return errc::block_malformed;
   }
   return view;
 }

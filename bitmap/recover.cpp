@@ -12,6 +12,8 @@
 namespace twinblock::bitmap {
 namespace {
 
+constexpr std::uint64_t kBadPageSequenceJump = std::uint64_t{1} << 32;
+
 std::uint64_t whole_blocks(std::span<const std::byte> area) {
   return area.size() / kBlockSize;
 }
@@ -158,8 +160,13 @@ void read_pages(std::span<const std::byte> area, Recovered& out, Census& census)
     const Result<std::uint64_t> sequence = decode_page(block, page, sb);
     census.count(sequence ? ErrorCode{} : sequence.error());
     const bool good = sequence && *sequence >= out.page_sequences[p];
-    if (good) out.page_sequences[p] = *sequence;
-    if (!good) ++out.bad_pages;
+    if (good) {
+      out.page_sequences[p] = *sequence;
+    } else {
+      // What the page had reached is lost with it: go on above every number that may have been used.
+      out.page_sequences[p] += kBadPageSequenceJump;
+      ++out.bad_pages;
+    }
     std::optional<DirtyMap>& map = out.dirty[p / sb.geometry.pages_per_slot()];
     if (!map) continue;
     const RegionRun regions = page_regions(sb.geometry, page);

@@ -240,6 +240,7 @@ TEST(IntentCodec, CountsAndIndicesOutOfRangeMakeTheBlockBad) {
       {"relied count", layout::kReliedCount.offset, 4, kReliedPagesMax + 1},
       {"relied count", layout::kReliedCount.offset, 4, 0xffffffff},
       {"hot extent", layout::kHot.offset + 4, 4, sb.geometry.extent_count()},
+      {"relied sequence", layout::kReliedArray.offset, 8, UINT64_MAX},
       {"relied page", layout::kReliedArray.offset + layout::kReliedPage.offset, 4, sb.geometry.page_count()},
   };
   for (const BadValue& row : table) {

@@ -122,8 +122,9 @@ TEST_F(PageRecovery, AStalePageThatARecordReliesOnIsDirtyAllOver) {
   test::write_record(area_, sb_, 3, {});
   expect_only_page_dirty(0);
   // What is written next must count as newer than what was relied on.
-  EXPECT_EQ(recover(area_)->page_sequences[page(1, 0).value()], 7u);
-  encode_page(page(1, 0), 8, empty(), sb_, block(page(1, 0)));
+  const std::uint64_t known = recover(area_)->page_sequences[page(1, 0).value()];
+  EXPECT_EQ(known, 7 + (std::uint64_t{1} << 32));
+  encode_page(page(1, 0), known + 1, empty(), sb_, block(page(1, 0)));
   EXPECT_EQ(recover(area_)->bad_pages, 0u);
 }
 
@@ -160,6 +161,7 @@ TEST_F(PageRecovery, AllPagesBadIsAllDirtyAndNoError) {
   EXPECT_EQ(r->dirty[1]->dirty_count(), sb_.geometry.region_count());
   EXPECT_EQ(r->dirty[5]->dirty_count(), sb_.geometry.region_count());
   EXPECT_EQ(r->bad_pages, sb_.geometry.page_count());
+  EXPECT_EQ(r->page_sequences[0], std::uint64_t{1} << 32);
   const std::string text = dump_area(area_);
   EXPECT_NE(text.find("further bad pages are not listed"), std::string::npos);
 }
