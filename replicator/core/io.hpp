@@ -81,7 +81,7 @@ struct DiskIo {
 // write is its own FUA). `bytes` stays valid and unchanged until then.
 struct MetaWrite { OpId op; std::uint64_t block; std::span<const std::byte> bytes; };
 
-// Send a message. The engine copies `body` at once, fills the hashes, and takes wire_length bytes from
+// Send a message. `body` stays valid until the first step() after the next turn_end(). The engine fills the hashes, and takes wire_length bytes from
 // `payload` at `payload_offset` (0) if payload is not 0. Priority by type: acks and pings, application, resync.
 struct Send { LinkId link; wire::Header header; std::span<const std::byte> body; BufferId payload; };
 // Drop the connection; LinkDown follows. The engine dials again with backoff while a link is wanted.

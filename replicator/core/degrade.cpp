@@ -1,0 +1,108 @@
+// Writing without some replica: the peer's, or our own.
+//
+// Order of durable events when the peer is lost (P7):   right to write alone ─▶ {new generation, "peer lacks
+// it"} in our superblock ─▶ first answer. A crash before the superblock: nothing was acknowledged that the
+// peer lacks. A crash after it: the peer is known to be older, whoever comes back first.
+// When our own disk is lost the same goes to the peer's superblock, which then is the only good one.
+#include "replicator/core/impl.hpp"
+
+namespace twinblock::core {
+
+// The peer is durably known to lack something of our generation: it is not waited for.
+bool Mirror::Impl::alone_ok() const {
+  return peer().data == PeerData::lacks && meta_.superblock_durable(degrade_ticket_);
+}
+
+void Mirror::Impl::new_generation(GenerationCause cause) {
+  const GenerationId id{random_.name()};
+  sb().push_generation(id, SequenceNumber{ring_.next()}, cause);
+  event(EventKind::generation_new, Refusal::none, id.value(), static_cast<std::uint64_t>(cause));
+}
+
+void Mirror::Impl::request_degrade() {
+  if (degrade_wanted_ || degrade_running_) return;
+  degrade_wanted_ = true;
+  again_ = true;
+}
+
+bool Mirror::Impl::pump_degrade() {
+  if (degrade_running_) {
+    if (!meta_.superblock_durable(degrade_ticket_)) return false;
+    degrade_running_ = false;
+    event(EventKind::degraded, Refusal::none, sb().current().value());
+    check_orphans();
+    waiting_changed_ = true;
+    return true;
+  }
+  if (!degrade_wanted_) return false;
+  if (in_stream_ || negotiating() || !acting_source() || detached_ || meta_.failed() || alone_ok()) {
+    degrade_wanted_ = false;
+    waiting_changed_ = waiting_changed_ || alone_ok();
+    return false;
+  }
+  if (policy().write_alone != WriteAlone::free && !alone_granted_) {
+    if (!frozen_) event(EventKind::frozen, Refusal::peer_may_have_more);
+    frozen_ = true;
+    return false;
+  }
+  degrade_wanted_ = false;
+  if (frozen_) event(EventKind::unfrozen);
+  frozen_ = false;
+  if (!TB_MUTANT(no_bump)) new_generation(GenerationCause::degraded);
+  peer().data = PeerData::lacks;
+  degrade_ticket_ = meta_.superblock_changed();
+  degrade_running_ = true;
+  return true;
+}
+
+// The local data disk (or the metadata) failed while we are source.
+void Mirror::Impl::detach_local(int error) {
+  if (detached_) return;
+  detached_ = true;
+  event(EventKind::disk_failed, Refusal::replica_failed, static_cast<std::uint64_t>(error));
+  resync_active_ = false;
+  sb().disk_state = DiskState::failed;
+  again_ = true;
+  waiting_changed_ = true;
+  if (!in_ack_set_) {
+    meta_.superblock_changed();
+    if (in_stream_ || negotiating()) close_link(Refusal::replica_failed);
+    return fail_everything();
+  }
+  // Nothing more is acknowledged until the peer has noted, durably, that our copy lacks it.
+  degrade_acked_ = false;
+  new_generation(GenerationCause::degraded);
+  meta_.superblock_changed();
+  wire::DegradeBody body;
+  body.history = my_history();
+  body.lacks = static_cast<std::uint8_t>(1u << config_.node.value());
+  send_body(wire::Type::degrade, body);
+}
+
+void Mirror::Impl::on_degrade(const MessageIn& in) {
+  const auto body = wire::decode_degrade(in.body);
+  const bool sane = body.has_value() && streaming() && !leading_ && replica_uptodate_ && body->history.count > 1 &&
+                    body->history.entries[1].id == sb().current().value() &&
+                    body->lacks == 1u << config_.peer.value();
+  if (!sane) return close_link(Refusal::bad_message);
+  adopt_history(body->history);
+  peer().data = PeerData::lacks;
+  peer().needs_full = true;
+  meta_.set_all_bits();
+  degrade_ticket_ = meta_.superblock_changed();
+  follow_ups_.push_back({wire::Type::degrade_ack, degrade_ticket_, 0, false});
+}
+
+void Mirror::Impl::on_degrade_ack() {
+  if (!detached_ || !in_ack_set_) return;
+  degrade_acked_ = true;
+  for (std::size_t n = 0; n < ops_.size(); ++n) {
+    const Op& op = ops_[n];
+    if ((op.kind == OpKind::write || op.kind == OpKind::zero) && op.started && !op.replied) {
+      check_write(static_cast<OpIndex>(n));
+    }
+  }
+  waiting_changed_ = again_ = true;
+}
+
+}  // namespace twinblock::core

@@ -1,0 +1,220 @@
+// Resync, the leader's side: dirty regions in disk order, in pieces of up to 1 MiB, numbered and sent in the
+// same stream as writes, so that order needs no further thought: a piece read under a shared range lock is
+// older than every write that waits for the lock and newer than every write before it.
+//
+// A bit is cleared when the piece is stable at the peer, a local flush that began after the read has ended,
+// and nobody holds or waits for the range (an exclusive lock of its own). Writes that pass in between were
+// sent to the peer and keep their extent hot.
+#include <algorithm>
+
+#include "replicator/core/impl.hpp"
+
+namespace twinblock::core {
+
+void Mirror::Impl::begin_resync() {
+  resync_active_ = true;
+  resync_joining_ = resync_end_sent_ = false;
+  resync_error_ = false;
+  resync_cursor_ = 0;
+  resync_retry_at_ = Instant::never();
+  resync_total_bytes_ = meta_.dirty.dirty_count() * sb().geometry.region_size;
+  event(EventKind::resync_started, Refusal::none, resync_total_bytes_, verdict_.full);
+}
+
+bool Mirror::Impl::resync_may_start() const {
+  const bool held = policy().hold_resync && !resync_released_ && !verdict_.stays_promotable;
+  return resync_active_ && in_stream_ && !detached_ && !held;
+}
+
+// Token bucket of one second; application I/O leaves resync its guaranteed minimum.
+bool Mirror::Impl::resync_budget(std::uint64_t bytes) {
+  const std::uint64_t ceiling = policy().resync_rate_bytes_per_s_max;
+  if (ceiling == 0) return true;
+  const auto rate = static_cast<std::int64_t>(ceiling);
+  const std::int64_t elapsed = (now_ - resync_budget_at_).nanoseconds();
+  const std::int64_t gained = elapsed >= 1'000'000'000 ? rate : elapsed / 1000 * (rate / 1000) / 1000;
+  if (gained > 0) {
+    resync_budget_ = std::min(resync_budget_ + gained, rate);
+    resync_budget_at_ = now_;
+  }
+  if (resync_budget_ > 0) {
+    resync_budget_ -= static_cast<std::int64_t>(bytes);
+    return true;
+  }
+  resync_retry_at_ = now_ + Duration::milliseconds(20);
+  return false;
+}
+
+bool Mirror::Impl::pump_resync() {
+  bool progress = pump_clear();
+  if (!resync_may_start() || resync_end_sent_) return progress;
+  if (now_ < resync_retry_at_ && resync_retry_at_ != Instant::never()) return progress;
+  resync_retry_at_ = Instant::never();
+  const std::uint64_t region_size = sb().geometry.region_size;
+  if (demand_region_ != UINT64_MAX) {
+    const bitmap::RegionRun run{RegionIndex{demand_region_}, 1};
+    demand_region_ = UINT64_MAX;
+    if (meta_.dirty.any(run) && pieces_ < config_.resync_pieces_max + 4 && !sent_pieces_.full()) {
+      progress |= start_piece(run);
+    }
+  }
+  const std::uint32_t limit = client_ops_ > 0 ? std::max<std::uint32_t>(config_.resync_pieces_max / 2, 1)
+                                              : config_.resync_pieces_max;
+  while (pieces_ < limit && sent_pieces_.size() + pieces_ < 250) {
+    const auto run = meta_.dirty.next_dirty(RegionIndex{resync_cursor_}, kPieceMax.value() / region_size);
+    if (!run) return pass_ended() || progress;
+    const std::uint64_t per_extent = sb().geometry.regions_per_extent();
+    const std::uint64_t room = per_extent - run->first.value() % per_extent;
+    const bitmap::RegionRun piece{run->first, std::min(run->count, room)};
+    if (unapplied_messages_ + pieces_ >= window_messages_ / 2 ||
+        unapplied_bytes_ + (pieces_ + 1) * kPieceMax.value() > window_bytes_) {
+      return progress;
+    }
+    if (!resync_budget(piece.count * region_size)) return progress;
+    resync_cursor_ = piece.first.value() + piece.count;
+    progress |= start_piece(piece);
+  }
+  if (sent_pieces_.size() >= 128 && !stability_wanted_ && flush_point_sent_ <= peer_stable_) ask_stability();
+  return progress;
+}
+
+// Nothing dirty behind the cursor: wait for what is under way, then look again from the start.
+bool Mirror::Impl::pass_ended() {
+  if (pieces_ > 0) return false;
+  if (!sent_pieces_.empty()) {
+    const std::uint64_t last = sent_pieces_[sent_pieces_.size() - 1].sequence;
+    if (flush_point_sent_ < last && !stability_wanted_) {
+      ask_stability();
+      return true;
+    }
+    return false;
+  }
+  if (meta_.dirty.dirty_count() == 0) {
+    pump_resync_end();
+    return false;
+  }
+  resync_cursor_ = 0;
+  if (resync_error_) {
+    resync_error_ = false;
+    resync_retry_at_ = now_ + Duration::seconds(2);
+    return false;
+  }
+  return true;
+}
+
+bool Mirror::Impl::start_piece(bitmap::RegionRun run) {
+  const OpIndex i = new_op(OpKind::resync);
+  ++pieces_;
+  ops_[i].range = range_of(run);
+  ops_[i].handle = session_;
+  if (TB_MUTANT(resync_without_lock)) granted_.push_back(i);
+  else lock(i, false);
+  return true;
+}
+
+void Mirror::Impl::read_piece(OpIndex i) {
+  Op& op = ops_[i];
+  if (op.handle != session_ || !in_stream_) {
+    --pieces_;
+    return free_op(i);
+  }
+  op.local_pending = true;
+  ++disk_in_flight_;
+  emit(DiskIo{DiskVerb::read, false, false, disk_id(i), op.range, 0});
+}
+
+void Mirror::Impl::on_piece_read(OpIndex i, int error, BufferId buffer) {
+  Op& op = ops_[i];
+  op.buffer = buffer;
+  const bool current = op.handle == session_ && in_stream_ && !detached_;
+  if (error != 0 && current) {
+    resync_error_ = true;   // its bits stay; the operator sees where
+    event(EventKind::disk_failed, Refusal::none, static_cast<std::uint64_t>(error), op.range.offset.value());
+  }
+  if (error == 0 && current && !ring_.full()) {
+    const auto bytes = static_cast<std::uint32_t>(op.range.length.value());
+    wire::Header h;
+    h.type = wire::Type::write;
+    h.flags = wire::kResync;
+    h.sequence = ring_.push({kNoOp, true, true, false, bytes, now_});
+    h.offset = op.range.offset.value();
+    h.length = h.wire_length = bytes;
+    send_header(h, buffer);
+    sent_pieces_.push({regions_out(op.range), h.sequence, flush_started_ + 1});
+  }
+  release_buffer(op);
+  --pieces_;
+  free_op(i);
+  again_ = true;
+}
+
+bool Mirror::Impl::pump_clear() {
+  bool progress = false;
+  while (!sent_pieces_.empty()) {
+    const SentPiece piece = sent_pieces_.front();
+    const bool stable = piece.sequence <= peer_stable_ && local_flush_done(piece.flush_ticket);
+    if (!stable && !(TB_MUTANT(bit_cleared_at_completion) && piece.sequence <= peer_applied_)) break;
+    sent_pieces_.pop();
+    const OpIndex i = new_op(OpKind::clear_bits);
+    ++pieces_;
+    ops_[i].range = range_of(piece.run);
+    ops_[i].handle = session_;
+    lock(i, true);
+    progress = true;
+  }
+  return progress;
+}
+
+void Mirror::Impl::clear_piece(OpIndex i) {
+  const bool current = ops_[i].handle == session_ && in_stream_;
+  if (current) meta_.clear_bits(regions_out(ops_[i].range));
+  --pieces_;
+  free_op(i);
+  if (current) check_orphans();
+  waiting_changed_ = again_ = true;
+}
+
+// Every bit is cleared. From the moment the peer may call itself up to date we must not believe otherwise:
+// first that is made durable, then the end is announced, and from that number on the peer is waited for.
+void Mirror::Impl::pump_resync_end() {
+  if (!resync_joining_) {
+    resync_joining_ = true;
+    if (!TB_MUTANT(mark_cleared_too_late)) peer().data = PeerData::maybe_current;
+    join_ticket_ = meta_.superblock_changed();
+    again_ = true;
+    return;
+  }
+  if (!meta_.superblock_durable(join_ticket_) || ring_.full()) return;
+  wire::HistoryBody body;
+  body.history = my_history();
+  resync_end_sequence_ = ring_.push({kNoOp, true, true, false, 0, now_});
+  send_body(wire::Type::resync_end, body);
+  resync_end_sent_ = true;
+  in_ack_set_ = true;
+  again_ = waiting_changed_ = true;
+}
+
+void Mirror::Impl::on_resync_done(const MessageIn& in) {
+  if (!resync_end_sent_ || in.header.sequence != resync_end_sequence_) return;
+  resync_active_ = resync_joining_ = resync_end_sent_ = false;
+  peer().base_generation = sb().current();
+  peer().data = PeerData::maybe_current;
+  meta_.superblock_changed();
+  meta_.persist_pages();
+  event(EventKind::resync_finished, Refusal::none, sb().current().value());
+  event(EventKind::peer_uptodate);
+  waiting_changed_ = again_ = true;
+}
+
+// Writes that lost their peer and were not answered: answered once the peer is known to lack them, or has
+// them after all.
+void Mirror::Impl::check_orphans() {
+  for (std::size_t n = orphans_.size(); n > 0; --n) {
+    const OpIndex i = orphans_[n - 1];
+    const bool equal = in_ack_set_ && !meta_.dirty.any(regions_out(ops_[i].range));
+    if (!acting_source()) finish_write(i, Status::io_error);
+    else if (alone_ok() || equal) finish_write(i, Status::ok);
+  }
+}
+
+}  // namespace twinblock::core

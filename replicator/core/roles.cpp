@@ -1,0 +1,481 @@
+// Commands and roles.
+//
+//   target ──promote──▶ promoting ──term durable here and at the connected peer──▶ source
+//   source ──demote───▶ demoting  ──drained, flushed, log empty, told────────────▶ target
+//   source ──a higher term was seen──▶ target (deposed: nothing is acknowledged any more)
+#include <algorithm>
+
+#include "replicator/core/impl.hpp"
+
+namespace twinblock::core {
+
+void Mirror::Impl::on_command(const Command& in) {
+  switch (in.verb) {
+    case Verb::promote:
+      if (role_ == Role::source) return finish_command(in.id, Refusal::already_source);
+      if (promote_.active || role_ != Role::target) return finish_command(in.id, Refusal::busy);
+      return begin_promote(in.id, in.confirm_dead, in.force);
+    case Verb::demote:
+      if (role_ == Role::target && !promote_.active) return finish_command(in.id, Refusal::not_source);
+      if (role_ != Role::source) return finish_command(in.id, Refusal::busy);
+      return begin_demote(in.id, false, false);
+    case Verb::switchover: return on_switchover(in);
+    case Verb::pause: return on_pause(in.id, true);
+    case Verb::resume: return on_pause(in.id, false);
+    case Verb::connect:
+    case Verb::disconnect: {
+      const bool wanted = in.verb == Verb::connect;
+      admin_disconnected_ = !wanted;
+      if (attached_ && link_wanted_ != wanted) {
+        link_wanted_ = wanted;
+        emit(SetLinkWanted{wanted});
+      }
+      if (!wanted) close_link(Refusal::none);
+      return finish_command(in.id, Refusal::none);
+    }
+    case Verb::resync: return on_resync_command(in);
+    case Verb::resolve_keep: return on_resolve(in, Resolution::keep);
+    case Verb::resolve_discard: return on_resolve(in, Resolution::discard);
+    case Verb::set_policy:
+      config_.policy = in.policy;
+      waiting_changed_ = again_ = true;
+      return finish_command(in.id, Refusal::none);
+    case Verb::confirm_dead:
+      alone_granted_ = true;
+      waiting_changed_ = again_ = true;
+      return finish_command(in.id, Refusal::none);
+    case Verb::release_resync:
+      resync_released_ = true;
+      again_ = true;
+      return finish_command(in.id, Refusal::none);
+    case Verb::stop:
+      if (stop_.active) return finish_command(in.id, Refusal::stopping);
+      stop_ = {true, in.id, 0, role_ == Role::source, 0, 0};
+      again_ = true;
+      return;
+  }
+}
+
+void Mirror::Impl::on_pause(CommandId id, bool pause) {
+  if (pause == paused_) return finish_command(id, Refusal::none);
+  paused_ = pause;
+  if (pause && link_ != 0 && hello_received_) {
+    send(wire::Type::paused);
+    end_session(false);
+    phase_ = Phase::idle;
+    phase_deadline_ = Instant::never();
+  } else if (!pause && phase_ == Phase::idle) {
+    start_round();
+  }
+  finish_command(id, Refusal::none);
+}
+
+void Mirror::Impl::on_resync_command(const Command& in) {
+  if (!streaming()) return finish_command(in.id, Refusal::not_connected);
+  if (in.full) {
+    peer().needs_full = true;
+    meta_.superblock_changed();
+    start_round();
+  }
+  finish_command(in.id, Refusal::none);
+}
+
+void Mirror::Impl::on_resolve(const Command& in, Resolution resolution) {
+  if (refusal_ != Refusal::split_brain) return finish_command(in.id, Refusal::no_split_brain);
+  if (role_ == Role::source && resolution == Resolution::discard) return finish_command(in.id, Refusal::already_source);
+  if (resolve_command_ != 0) return finish_command(in.id, Refusal::busy);
+  sb().resolution = resolution;
+  sb().resolution_against = GenerationId{peer_state_.history.entries[0].id};
+  resolve_ticket_ = meta_.superblock_changed();
+  resolve_command_ = in.id;
+  again_ = true;
+}
+
+// ------------------------------------------------------------------------------------------------ promote
+
+Refusal Mirror::Impl::promote_refusal(bool confirm_dead, bool force) const {
+  if (!attached_) return Refusal::busy;
+  if (stop_.active) return Refusal::stopping;
+  if (meta_.failed()) return Refusal::metadata_failed;
+  if (detached_ || flush_failed_) return Refusal::replica_failed;
+  if (sb().generation_count == 0 || sb().mirror_id == 0) return Refusal::no_peer_data;
+  if (streaming()) {
+    if (peer_is_source_) return Refusal::peer_is_source;
+    if (leading_ || replica_uptodate_ || TB_MUTANT(promote_inconsistent)) return Refusal::none;
+    return Refusal::resync_running;
+  }
+  if (sb().disk_state == DiskState::inconsistent && !force && !TB_MUTANT(promote_inconsistent)) {
+    return Refusal::replica_inconsistent;
+  }
+  if (sb().disk_state == DiskState::outdated && !force) return Refusal::replica_outdated;
+  if (force || TB_MUTANT(promote_consistent)) return Refusal::none;
+  if (peer().data == PeerData::lacks || peer().data == PeerData::handed_over) return Refusal::none;
+  if (confirm_dead || (TB_MUTANT(boot_alone_if_was_source) && sb().was_source)) return Refusal::none;
+  const bool risky = policy().mode == Mode::async && policy().async_promote == AsyncPromote::ask;
+  return risky ? Refusal::async_may_lose : Refusal::peer_may_have_more;
+}
+
+void Mirror::Impl::begin_promote(CommandId id, bool confirm_dead, bool force) {
+  TB_ASSERT(!promote_.active && role_ == Role::target);
+  promote_ = {};
+  promote_.active = true;
+  promote_.command = id;
+  promote_.confirm_dead = confirm_dead;
+  promote_.force = force;
+  promote_.deadline = now_ + policy().peer_timeout * 4;
+  again_ = true;
+}
+
+void Mirror::Impl::abort_promote(Refusal why) {
+  if (!promote_.active) return;
+  if (sb().was_source && promote_.stage >= 2) {
+    sb().was_source = false;
+    meta_.superblock_changed();
+  }
+  const CommandId id = promote_.command;
+  promote_ = {};
+  role_ = Role::target;
+  finish_command(id, why);
+  again_ = true;
+}
+
+bool Mirror::Impl::pump_promote() {
+  if (!promote_.active) return false;
+  const bool late = now_ >= promote_.deadline;
+  switch (promote_.stage) {
+    case 0: {
+      // A handshake under way knows more soon; what was received is applied first (P6).
+      const bool drained = apply_idle() || TB_MUTANT(promote_before_drain);
+      if ((negotiating() || !drained) && !late) return false;
+      const Refusal why = promote_refusal(promote_.confirm_dead, promote_.force);
+      if (why != Refusal::none || negotiating() || !drained) {
+        abort_promote(why != Refusal::none ? why : Refusal::timeout);
+        return true;
+      }
+      role_ = Role::promoting;
+      promote_.flush_ticket = want_local_flush();
+      promote_.stage = 1;
+      return true;
+    }
+    case 1:
+      if (flush_failed_ || detached_) {
+        abort_promote(Refusal::replica_failed);
+        return true;
+      }
+      if (!local_flush_done(promote_.flush_ticket)) return false;
+      // The session may have ended, or another round begun, while we flushed.
+      if (const Refusal why = promote_refusal(promote_.confirm_dead, promote_.force); why != Refusal::none) {
+        abort_promote(why);
+        return true;
+      }
+      persist_promotion();
+      promote_.stage = 2;
+      return true;
+    case 2:
+      if (meta_.failed() || detached_) {
+        abort_promote(Refusal::metadata_failed);
+        return true;
+      }
+      if (!meta_.superblock_durable(promote_.ticket)) return false;
+      if (!streaming()) {
+        const Refusal why = promote_refusal(promote_.confirm_dead, promote_.force);
+        if (why != Refusal::none) abort_promote(why == Refusal::peer_may_have_more ? Refusal::link_lost : why);
+        else become_source();
+        return true;
+      }
+      send(wire::Type::term_taken, sb().term_own.value());
+      promote_.stage = 3;
+      return true;
+    default:
+      if (!streaming()) {
+        promote_.stage = 2;   // the peer did not confirm: judge anew without it
+        return true;
+      }
+      if (!late) return false;
+      abort_promote(Refusal::timeout);
+      return true;
+  }
+}
+
+void Mirror::Impl::persist_promotion() {
+  bitmap::Superblock& s = sb();
+  s.term_seen = s.term_own = next_term(s.term_seen, config_.node);
+  s.was_source = true;
+  s.clean = false;
+  reserve_sequences(s.sequence_limit.value());
+  const bool behind = s.disk_state == DiskState::inconsistent || s.disk_state == DiskState::outdated;
+  if (promote_.force && behind) {
+    event(EventKind::data_loss_forced, Refusal::none, meta_.dirty.dirty_count() * s.geometry.region_size);
+    new_generation(GenerationCause::forced);
+    s.disk_state = DiskState::consistent;
+    s.resync = {};
+    peer().needs_full = true;
+    peer().data = PeerData::lacks;
+  } else if (peer().data == PeerData::handed_over || peer().data == PeerData::unknown) {
+    peer().data = PeerData::maybe_current;
+  }
+  promote_.ticket = degrade_ticket_ = meta_.superblock_changed();
+}
+
+void Mirror::Impl::become_source() {
+  const CommandId id = promote_.command;
+  if (promote_.confirm_dead || promote_.force) alone_granted_ = true;
+  promote_ = {};
+  role_ = Role::source;
+  export_open_ = true;
+  peer_is_source_ = false;
+  emit(ExportState{true});
+  event(EventKind::promoted, Refusal::none, sb().term_own.value());
+  finish_command(id, Refusal::none);
+  if (switchover_command_ != 0) {
+    finish_command(switchover_command_, Refusal::none);
+    switchover_command_ = 0;
+    switchover_deadline_ = Instant::never();
+  }
+  // The stream changes its direction: a new round makes us its leader.
+  if (streaming() && !leading_) start_round();
+  waiting_changed_ = again_ = true;
+}
+
+// after_restart = "resume": the last source becomes source again by itself if nobody objects.
+void Mirror::Impl::resume_by_itself() {
+  if (policy().after_restart != AfterRestart::resume || !sb().was_source || role_ != Role::target) return;
+  if (promote_.active || stop_.active || peer_is_source_ || resume_tried_) return;
+  if (promote_refusal(false, false) != Refusal::none) return;
+  resume_tried_ = true;
+  begin_promote(0, false, false);
+}
+
+void Mirror::Impl::on_term_taken(const MessageIn& in) {
+  const Term theirs{in.header.sequence};
+  const bool sane = streaming() && term_owner(theirs) == config_.peer && theirs > sb().term_seen;
+  const bool mine_first = role_ != Role::target || (promote_.active && promote_.stage >= 2 && sb().term_own > theirs);
+  if (!sane || mine_first) return send(wire::Type::term_nack);
+  if (promote_.active) abort_promote(Refusal::peer_took_term);
+  sb().term_seen = theirs;
+  sb().was_source = false;
+  if (peer().data == PeerData::handed_over) peer().data = PeerData::maybe_current;
+  peer_is_source_ = true;
+  follow_ups_.push_back({wire::Type::term_ack, meta_.superblock_changed(), theirs.value(), false});
+}
+
+void Mirror::Impl::on_demoted(const MessageIn& in) {
+  if (!streaming() || leading_ || !peer_is_source_) return close_link(Refusal::bad_message);
+  peer_is_source_ = false;
+  const bool good = replica_uptodate_ && apply_idle();
+  if (good && peer().data != PeerData::lacks) peer().data = PeerData::handed_over;
+  const bool take_over = (in.header.flags & wire::kTakeOver) != 0 && good;
+  follow_ups_.push_back({wire::Type::demoted_ack, meta_.superblock_changed(), 0, take_over});
+}
+
+// Answers that wait for our superblock.
+bool Mirror::Impl::pump_follower_tickets() {
+  if (switchover_command_ != 0 && now_ >= switchover_deadline_) {
+    finish_command(switchover_command_, Refusal::timeout);
+    switchover_command_ = 0;
+    switchover_deadline_ = Instant::never();
+  }
+  if (resolve_command_ != 0 && meta_.superblock_durable(resolve_ticket_)) {
+    finish_command(resolve_command_, Refusal::none);
+    resolve_command_ = 0;
+    close_link(Refusal::none);   // the next handshake finds the decision
+    again_ = true;
+  }
+  if (attached_ && !resume_tried_ && phase_ == Phase::none) resume_by_itself();
+  bool progress = false;
+  while (!follow_ups_.empty() && meta_.superblock_durable(follow_ups_.front().ticket)) {
+    const FollowUp f = follow_ups_.front();
+    follow_ups_.erase(follow_ups_.begin());
+    if (session_ != 0) send(f.answer, f.term);
+    if (f.promote && role_ == Role::target && !promote_.active) begin_promote(0, false, false);
+    progress = true;
+  }
+  return progress;
+}
+
+// ------------------------------------------------------------------------------------------------ demote
+
+void Mirror::Impl::on_switchover(const Command& in) {
+  if (role_ == Role::source) {
+    if (!in_ack_set_) return finish_command(in.id, in_stream_ ? Refusal::resync_running : Refusal::not_connected);
+    if (resync_active_) return finish_command(in.id, Refusal::resync_running);
+    return begin_demote(in.id, true, false);
+  }
+  if (role_ != Role::target || promote_.active || switchover_command_ != 0) {
+    return finish_command(in.id, Refusal::busy);
+  }
+  if (!streaming() || !peer_is_source_) return finish_command(in.id, Refusal::not_connected);
+  if (!replica_uptodate_) return finish_command(in.id, Refusal::resync_running);
+  switchover_command_ = in.id;
+  switchover_deadline_ = now_ + policy().peer_timeout * 8;
+  send(wire::Type::switchover_request);
+}
+
+void Mirror::Impl::begin_demote(CommandId id, bool take_over, bool stopping) {
+  TB_ASSERT(role_ == Role::source && !demote_.active);
+  demote_ = {};
+  demote_.active = true;
+  demote_.command = id;
+  demote_.take_over = take_over;
+  demote_.stopping = stopping;
+  demote_.deadline = now_ + policy().peer_timeout * 4;
+  role_ = Role::demoting;
+  export_open_ = false;
+  emit(ExportState{false});
+  waiting_changed_ = again_ = true;
+}
+
+void Mirror::Impl::abort_demote(Refusal why) {
+  const CommandId id = demote_.command;
+  demote_ = {};
+  role_ = Role::source;
+  export_open_ = true;
+  emit(ExportState{true});
+  finish_command(id, why);
+  waiting_changed_ = again_ = true;
+}
+
+bool Mirror::Impl::pump_demote() {
+  if (!demote_.active) return false;
+  if (now_ >= demote_.deadline && demote_.stage < 3) {
+    if (!demote_.stopping) {
+      abort_demote(Refusal::timeout);
+      return true;
+    }
+    // Stopping must end: what could not be acknowledged by now is answered with an error.
+    demote_.deadline = Instant::never();
+    demote_.stage = 5;
+    return true;
+  }
+  switch (demote_.stage) {
+    case 0:
+      if (client_ops_ > 0 || flush_round_active_ || !flush_waiting_.empty()) return false;
+      if (in_stream_ && unapplied_messages_ > 0) return false;
+      demote_.flush_ticket = detached_ ? 0 : want_local_flush();
+      if (in_stream_) {
+        if (!send_flush_point()) return false;
+        demote_.flush_point = flush_point_sent_;
+      }
+      demote_.stage = 1;
+      return true;
+    case 1:
+      if (!detached_ && !local_flush_done(demote_.flush_ticket)) return false;
+      if (in_stream_ && peer_stable_ < demote_.flush_point) return false;
+      if (!in_stream_ && negotiating()) return false;
+      drop_some(true);
+      meta_.persist_pages();
+      if (meta_.intents.changed()) meta_.want_record();
+      sb().was_source = demote_.stopping;
+      demote_.ticket = meta_.superblock_changed();
+      demote_.stage = 2;
+      return true;
+    case 2:
+      if (meta_.failed() || detached_) demote_.stage = 3;
+      if (!meta_.superblock_durable(demote_.ticket) || !meta_.pages_durable(0)) return demote_.stage == 3;
+      if (meta_.intents.used_count() > 0 && drop_some(true)) meta_.want_record();
+      if (meta_.intents.used_count() > 0 || !meta_.log_settled()) {
+        if (!meta_.log_settled()) meta_.want_record();
+        return false;
+      }
+      demote_.stage = 3;
+      if (in_ack_set_ && !resync_active_) {
+        demote_.deadline = now_ + policy().peer_timeout * 2;
+        send(wire::Type::demoted, 0, static_cast<std::uint8_t>(demote_.take_over ? wire::kTakeOver : 0));
+      } else {
+        demote_.stage = 4;
+      }
+      return true;
+    case 3:
+      if (in_ack_set_ && now_ < demote_.deadline) return false;
+      finish_demote();
+      return true;
+    case 5: {
+      for (std::size_t n = 0; n < waiting_.size(); ++n) ops_[waiting_[n]].cancelled = true;
+      fail_everything();
+      role_ = Role::target;
+      waiting_changed_ = true;
+      finish_demote();
+      return true;
+    }
+    default: finish_demote(); return true;
+  }
+}
+
+void Mirror::Impl::finish_demote() {
+  const CommandId id = demote_.command;
+  demote_ = {};
+  role_ = Role::target;
+  resume_tried_ = true;
+  frozen_ = degrade_wanted_ = false;
+  event(EventKind::demoted, Refusal::none, sb().term_own.value());
+  finish_command(id, Refusal::none);
+  waiting_changed_ = again_ = true;
+}
+
+// A higher term exists. From this step on nothing is acknowledged.
+void Mirror::Impl::depose() {
+  const CommandId id = demote_.active ? demote_.command : 0;
+  demote_ = {};
+  role_ = Role::target;
+  export_open_ = false;
+  frozen_ = degrade_wanted_ = false;
+  sb().was_source = false;
+  meta_.superblock_changed();
+  emit(ExportState{false});
+  event(EventKind::deposed, Refusal::peer_took_term, peer_state_.term_seen);
+  finish_command(id, Refusal::peer_took_term);
+  fail_everything();
+  waiting_changed_ = again_ = true;
+}
+
+// ------------------------------------------------------------------------------------------------ stop
+
+// A clean end: as source hand over first; then everything is flushed, the log is empty, and the mark `clean`
+// is written last.
+bool Mirror::Impl::pump_stop() {
+  if (!stop_.active) return false;
+  switch (stop_.stage) {
+    case 0:
+      if (promote_.active) {
+        abort_promote(Refusal::stopping);
+        return true;
+      }
+      if (role_ == Role::source) {
+        begin_demote(0, false, true);
+        return true;
+      }
+      if (role_ != Role::target || client_ops_ > 0) return false;
+      link_wanted_ = false;
+      emit(SetLinkWanted{false});
+      close_link(Refusal::none);
+      stop_.stage = 1;
+      return true;
+    case 1:
+      if (!apply_idle() || pieces_ > 0) return false;
+      if (!attached_ && !meta_.failed()) return false;
+      stop_.flush_ticket = detached_ || flush_failed_ ? 0 : want_local_flush();
+      stop_.stage = 2;
+      return true;
+    case 2:
+      if (!detached_ && !flush_failed_ && !local_flush_done(stop_.flush_ticket)) return false;
+      if (!meta_.failed()) {
+        drop_some(true);
+        meta_.persist_pages();
+        if (meta_.intents.changed()) meta_.want_record();
+        if (!meta_.pages_durable(0) || !meta_.log_settled()) return false;
+        sb().clean = !detached_ && meta_.intents.used_count() == 0;
+        stop_.ticket = meta_.superblock_changed();
+      }
+      stop_.stage = 3;
+      return true;
+    case 3:
+      if (!meta_.failed() && !meta_.superblock_durable(stop_.ticket)) return false;
+      stop_.stage = 4;
+      event(EventKind::stopped);
+      finish_command(stop_.command, Refusal::none);
+      return true;
+    default: return false;
+  }
+}
+
+}  // namespace twinblock::core

@@ -1,0 +1,210 @@
+// From the verdict to the stream.
+//
+// Leader:    bits of both merged ─▶ pages durable ─▶ superblock {base generation, what the peer has} ─▶
+//            session_start ─▶ session_ready received ─▶ the peer is in the stream from the next number on
+// Follower:  session_start ─▶ superblock {term, inconsistent + where from} ─▶ own bits cleared ─▶ session_ready
+//
+// A crash between any two leaves more bits than needed, or a follower marked inconsistent that nothing was
+// written to yet; the leader's base generation then equals the follower's, so the bits go on being usable.
+#include <algorithm>
+
+#include "replicator/core/impl.hpp"
+
+namespace twinblock::core {
+namespace {
+constexpr std::size_t kBitmapChunk = 32u << 10;   // bytes of raw bits per message
+constexpr std::uint64_t kSequenceBlock = std::uint64_t{1} << 32;
+}  // namespace
+
+// The follower's bits, its hot extents of before included; chunks without a bit are left out.
+void Mirror::Impl::send_bitmap() {
+  const std::uint64_t region_size = sb().geometry.region_size;
+  if (!TB_MUTANT(follower_bits_ignored)) {
+    for (std::uint64_t first = 0; first < meta_.dirty.region_count(); first += kBitmapChunk * 8) {
+      const std::uint64_t count = std::min<std::uint64_t>(kBitmapChunk * 8, meta_.dirty.region_count() - first);
+      if (!meta_.dirty.any({RegionIndex{first}, count})) continue;
+      const std::size_t bytes = static_cast<std::size_t>((count + 7) / 8);
+      meta_.dirty.copy_bytes(RegionIndex{first}, std::span{body_}.first(bytes));
+      resync_cursor_ = first * region_size;
+      send_body(wire::Type::bitmap_data, bytes);
+    }
+  }
+  send(wire::Type::bitmap_end);
+}
+
+void Mirror::Impl::on_bitmap_data(const MessageIn& in) {
+  const std::uint64_t region_size = sb().geometry.region_size;
+  const std::uint64_t first = in.header.offset / region_size;
+  const bool sane = phase_ == Phase::bitmap && in.header.offset % (region_size * 8) == 0 &&
+                    first < meta_.dirty.region_count() && in.body.size() <= kBitmapChunk;
+  if (!sane) return close_link(Refusal::bad_message);
+  meta_.merge_bits(RegionIndex{first}, in.body);
+}
+
+wire::History Mirror::Impl::my_history() const {
+  wire::History h;
+  h.count = sb().generation_count;
+  for (std::uint32_t i = 0; i < h.count; ++i) {
+    const bitmap::GenerationEntry& g = sb().generations[i];
+    h.entries[i] = {g.id.value(), g.parent.value(), g.first_sequence.value(), static_cast<std::uint8_t>(g.cause)};
+  }
+  return h;
+}
+
+void Mirror::Impl::adopt_history(const wire::History& h) {
+  sb().generation_count = std::min<std::uint32_t>(h.count, bitmap::kHistoryMax + 1);
+  for (std::uint32_t i = 0; i < sb().generation_count; ++i) {
+    const wire::HistoryEntry& e = h.entries[i];
+    const auto cause = static_cast<GenerationCause>(std::min<std::uint8_t>(e.cause, 4));
+    sb().generations[i] = {GenerationId{e.id}, GenerationId{e.parent}, SequenceNumber{e.first_sequence}, cause};
+  }
+}
+
+void Mirror::Impl::remember_peer() {
+  bitmap::PeerRecord& p = peer();
+  p.identity = peer_hello_.identity;
+  p.incarnation = peer_hello_.incarnation;
+  p.attach_count = peer_state_.attach_count;
+  p.stable_sequence = SequenceNumber{peer_state_.stable_sequence};
+}
+
+// Numbers at or above the limit were never given by anybody. REQUIRES: the superblock is written before any
+// of the numbers is used.
+void Mirror::Impl::reserve_sequences(std::uint64_t floor) {
+  const std::uint64_t base = std::max(floor, ring_.next());
+  if (base > ring_.next()) ring_.restart(base);
+  if (sb().sequence_limit.value() < base + kSequenceBlock / 2) {
+    sb().sequence_limit = SequenceNumber{base + kSequenceBlock};
+  }
+}
+
+void Mirror::Impl::prepare_session() {
+  phase_ = Phase::preparing;
+  prepare_stage_ = 0;
+  if (verdict_.kind == VerdictKind::resync && verdict_.full) {
+    meta_.set_all_bits();
+    // Until the bits are durable a crash must not make less of it.
+    peer().needs_full = true;
+  }
+  meta_.persist_pages();
+  again_ = true;
+}
+
+bool Mirror::Impl::pump_prepare() {
+  if (prepare_stage_ == 0) {
+    const bool higher = peer_state_.sequence_limit > sb().sequence_limit.value();
+    if (!meta_.pages_durable(0) || (higher && !ring_.empty())) return false;
+    const bool same = verdict_.kind == VerdictKind::in_sync || verdict_.stays_promotable;
+    remember_peer();
+    bitmap::PeerRecord& p = peer();
+    p.base_generation = GenerationId{peer_state_.history.count == 0 ? 0 : peer_state_.history.entries[0].id};
+    if (!(detached_ && verdict_.kind == VerdictKind::in_sync)) p.needs_full = false;
+    if (!same) p.data = PeerData::lacks;
+    else if (p.data != PeerData::handed_over || role_ == Role::source) p.data = PeerData::maybe_current;
+    sb().resolution = Resolution::none;
+    sb().term_seen = std::max(sb().term_seen, Term{peer_state_.term_seen});
+    reserve_sequences(higher ? peer_state_.sequence_limit : 0);
+    session_ticket_ = degrade_ticket_ = meta_.superblock_changed();
+    prepare_stage_ = 1;
+    return true;
+  }
+  if (!meta_.superblock_durable(session_ticket_)) return false;
+  wire::SessionStartBody b;
+  b.resync = verdict_.kind == VerdictKind::resync;
+  b.stays_promotable = verdict_.stays_promotable;
+  b.dirty_regions = meta_.dirty.dirty_count();
+  b.mirror_id = sb().mirror_id;
+  b.group_id = sb().group_id;
+  b.sequence_limit = sb().sequence_limit.value();
+  b.history = my_history();
+  phase_ = Phase::offered;
+  send_body(wire::Type::session_start, b);
+  return true;
+}
+
+void Mirror::Impl::on_session_start(const MessageIn& in) {
+  const auto body = wire::decode_session_start(in.body);
+  const bool sane = body.has_value() && phase_ == Phase::following && body->history.count > 0 &&
+                    body->mirror_id != 0 && (sb().mirror_id == 0 || sb().mirror_id == body->mirror_id) &&
+                    (body->resync != 0) == (verdict_.kind == VerdictKind::resync) &&
+                    (body->stays_promotable != 0) == verdict_.stays_promotable;
+  if (!sane) return close_link(Refusal::bad_message);
+  start_body_ = *body;
+  bitmap::Superblock& s = sb();
+  if (verdict_.kind == VerdictKind::resync && my_state_.dirty_regions > 0) {
+    event(EventKind::resync_discards, Refusal::none, my_state_.dirty_regions * s.geometry.region_size);
+  }
+  s.mirror_id = body->mirror_id;
+  s.group_id = body->group_id;
+  s.term_seen = std::max(s.term_seen, Term{in.header.term});
+  s.sequence_limit = std::max(s.sequence_limit, SequenceNumber{body->sequence_limit});
+  s.was_source = false;
+  s.resolution = Resolution::none;
+  remember_peer();
+  if (peer().data != PeerData::handed_over || peer_is_source_ || verdict_.kind == VerdictKind::resync) {
+    peer().data = PeerData::maybe_current;
+  }
+  peer().needs_full = false;
+  if (verdict_.kind == VerdictKind::resync && !verdict_.stays_promotable) {
+    s.disk_state = DiskState::inconsistent;
+    s.resync = {true, config_.peer, GenerationId{body->history.entries[0].id}, ByteOffset{0}};
+  } else {
+    s.disk_state = DiskState::consistent;
+    peer().base_generation = s.current();
+  }
+  if (peer_state_.disk_state == static_cast<std::uint8_t>(DiskState::failed)) {
+    // We follow a source without a disk: it lacks everything from here on.
+    peer().data = PeerData::lacks;
+    peer().needs_full = true;
+  }
+  session_ticket_ = degrade_ticket_ = meta_.superblock_changed();
+  phase_ = Phase::adopting;
+  again_ = true;
+}
+
+bool Mirror::Impl::pump_adopt() {
+  if (!meta_.superblock_durable(session_ticket_) && !TB_MUTANT(resync_before_inconsistent)) return false;
+  // The leader has our bits, durably; ours say nothing any more.
+  if (!peer().needs_full) meta_.clear_all_bits();
+  meta_.persist_pages();
+  received_ = applied_ = stable_ = 0;
+  ack_due_ = false;
+  stable_saved_at_ = now_;
+  replica_uptodate_ = verdict_.kind == VerdictKind::in_sync || verdict_.stays_promotable;
+  phase_ = Phase::streaming;
+  phase_deadline_ = Instant::never();
+  wire::SessionReadyBody b;
+  b.window_messages = config_.window_messages;
+  b.window_bytes = config_.window_bytes;
+  send_body(wire::Type::session_ready, b);
+  event(EventKind::session_started, Refusal::none, session_, verdict_.rule);
+  return true;
+}
+
+void Mirror::Impl::on_session_ready(const MessageIn& in) {
+  const auto body = wire::decode_session_ready(in.body);
+  if (!body.has_value() || phase_ != Phase::offered || body->window_messages < 16 ||
+      body->window_bytes < kPieceMax.value()) {
+    return close_link(Refusal::bad_message);
+  }
+  window_messages_ = std::min<std::uint32_t>(body->window_messages, 2048);
+  window_bytes_ = body->window_bytes;
+  phase_ = Phase::streaming;
+  phase_deadline_ = Instant::never();
+  in_stream_ = true;
+  peer_received_ = peer_applied_ = peer_stable_ = flush_point_sent_ = ring_.next() - 1;
+  unapplied_messages_ = unapplied_bytes_ = 0;
+  last_progress_ = now_;
+  in_ack_set_ = verdict_.kind == VerdictKind::in_sync || verdict_.stays_promotable;
+  degrade_wanted_ = alone_granted_ = false;
+  if (frozen_) event(EventKind::unfrozen);
+  frozen_ = false;
+  if (detached_) degrade_acked_ = true;   // same generation: the peer has noted it
+  event(EventKind::session_started, Refusal::none, session_, verdict_.rule);
+  if (verdict_.kind == VerdictKind::resync) begin_resync();
+  else check_orphans();
+  waiting_changed_ = again_ = true;
+  resume_by_itself();
+}
+
+}  // namespace twinblock::core

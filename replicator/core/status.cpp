@@ -1,0 +1,96 @@
+#include <algorithm>
+
+#include "replicator/core/impl.hpp"
+
+namespace twinblock::core {
+
+ReplicaState Mirror::Impl::replica_state() const {
+  if (detached_ || meta_.failed()) return ReplicaState::failed;
+  switch (sb().disk_state) {
+    case DiskState::failed: return ReplicaState::failed;
+    case DiskState::inconsistent: return ReplicaState::inconsistent;
+    case DiskState::outdated: return ReplicaState::outdated;
+    case DiskState::consistent: break;
+  }
+  const bool proved = acting_source() || (streaming() && (leading_ || replica_uptodate_));
+  return proved ? ReplicaState::uptodate : ReplicaState::consistent;
+}
+
+ReplicaState Mirror::Impl::peer_replica_state() const {
+  if (!streaming()) {
+    if (peer().data == PeerData::lacks) return peer().identity == 0 ? ReplicaState::unknown : ReplicaState::outdated;
+    return ReplicaState::unknown;
+  }
+  if (!leading_) {
+    return static_cast<DiskState>(peer_state_.disk_state) == DiskState::failed ? ReplicaState::failed
+                                                                               : ReplicaState::uptodate;
+  }
+  return in_ack_set_ ? ReplicaState::uptodate : ReplicaState::inconsistent;
+}
+
+LinkState Mirror::Impl::link_state() const {
+  if (refusal_ == Refusal::split_brain && !streaming()) return LinkState::split_brain;
+  if (paused_ || peer_paused_) return LinkState::paused;
+  if (streaming()) {
+    if (leading_ && resync_active_) return resync_may_start() ? LinkState::resyncing : LinkState::resync_pending;
+    if (!leading_ && !replica_uptodate_) return LinkState::resyncing;
+    return LinkState::connected;
+  }
+  if (refusal_ != Refusal::none) return LinkState::refused;
+  return link_ != 0 ? LinkState::connecting : LinkState::down;
+}
+
+// Nothing under way on disk, in the metadata or in the stream.
+bool Mirror::Impl::idle() const {
+  return attached_ && disk_in_flight_ == 0 && meta_.settled() && waiting_.empty() && ring_.empty() && apply_.empty() &&
+         !flush_round_active_ && flush_waiting_.empty() && !promote_.active && !demote_.active && !negotiating() &&
+         pieces_ == 0 && client_ops_ == 0;
+}
+
+MirrorSnapshot Mirror::Impl::snapshot() const {
+  MirrorSnapshot s;
+  s.role = role_;
+  s.replica = replica_state();
+  s.peer_replica = peer_replica_state();
+  s.peer_data = peer().data;
+  s.link = link_state();
+  s.mode = policy().mode;
+  s.generation = sb().current();
+  s.term_own = sb().term_own;
+  s.term_seen = sb().term_seen;
+  s.mirror_id = sb().mirror_id;
+  s.leader = leading_;
+  s.in_ack_set = in_ack_set_;
+  s.export_open = export_open_;
+  s.frozen = frozen_;
+  s.paused = paused_;
+  s.refusal = streaming() ? Refusal::none : refusal_;
+  const bool own = replica_state() == ReplicaState::uptodate;
+  const bool other = in_ack_set_ || (streaming() && !leading_ && peer_is_source_);
+  s.redundancy = static_cast<std::uint8_t>((own ? 1 : 0) + (other ? 1 : 0));
+  s.promote_refusal = role_ == Role::target ? promote_refusal(false, false) : Refusal::already_source;
+  s.promotable = role_ == Role::target && s.promote_refusal == Refusal::none;
+  s.dirty_bytes = meta_.dirty.dirty_count() * sb().geometry.region_size;
+  s.hot_extents = meta_.intents.used_count();
+  s.resync_total_bytes = resync_active_ ? resync_total_bytes_ : 0;
+  const std::uint64_t left = std::min(s.dirty_bytes, s.resync_total_bytes);
+  s.resync_done_bytes = s.resync_total_bytes - left;
+  s.queue_bytes = unapplied_bytes_;
+  if (in_stream_ && unapplied_messages_ > 0) {
+    for (std::uint64_t n = ring_.head(); n < ring_.next(); ++n) {
+      const StreamEntry& e = ring_.at(n);
+      if (!e.sent || e.peer_done) continue;
+      s.oldest_unacknowledged = e.started;
+      break;
+    }
+  }
+  s.next_sequence = SequenceNumber{ring_.next()};
+  s.peer_applied = SequenceNumber{peer_applied_};
+  s.peer_stable = SequenceNumber{peer_stable_};
+  s.verdict_rule = verdict_.rule;
+  s.would_lose_bytes = s.dirty_bytes;
+  s.idle = idle();
+  return s;
+}
+
+}  // namespace twinblock::core

@@ -1,0 +1,283 @@
+// The source's write path.
+//
+//   range lock ─▶ intent durable ─▶ gate (right to write, window, queue) ─▶ number + disk write + send
+//     ─▶ local done, peer received/applied ─▶ answer ─▶ (later) stable on both ─▶ intent droppable
+//
+// Between "number" and "send" there is no step: an operation that has a number is on its way everywhere it
+// will ever go. Order of durable events: intent record < data; new generation < answer of a write that some
+// up-to-date replica will not get. A crash between any two leaves at most a hot extent or an unused generation.
+#include <algorithm>
+
+#include "replicator/core/impl.hpp"
+
+namespace twinblock::core {
+
+void Mirror::Impl::on_client_write(OpKind kind, RequestId request, ByteRange range, BufferId buffer, bool fua,
+                                   bool may_unmap) {
+  TB_ASSERT(!range.empty() && range.end().value() <= sb().geometry.size.value());
+  TB_ASSERT(sb().geometry.extent_of(range.offset) == sb().geometry.extent_of(range.end() - ByteCount{1}));
+  if (!export_open_) {
+    emit(Reply{request, Status::not_source, 0});
+    if (buffer != 0) emit(ReleaseBuffer{buffer});
+    return;
+  }
+  const OpIndex i = new_op(kind);
+  Op& op = ops_[i];
+  op.request = request;
+  op.range = range;
+  op.buffer = buffer;
+  op.fua = fua && !TB_MUTANT(fua_ignored);
+  op.may_unmap = may_unmap;
+  if (TB_MUTANT(source_overlap_unordered)) granted_.push_back(i);
+  else lock(i, true);
+}
+
+void Mirror::Impl::on_client_cancel(const ClientCancel& in) {
+  for (std::size_t i = 0; i < ops_.size(); ++i) {
+    Op& op = ops_[i];
+    const bool client = op.kind == OpKind::read || op.kind == OpKind::write || op.kind == OpKind::zero;
+    if (!client || op.request != in.request || op.started || op.replied) continue;
+    op.cancelled = true;
+    waiting_changed_ = true;
+    return;
+  }
+}
+
+// Starts what may start, oldest first; what overlaps is ordered by its range lock already.
+bool Mirror::Impl::pump_waiting() {
+  if (!waiting_changed_) return false;
+  waiting_changed_ = false;
+  slots_wanted_ = false;
+  std::size_t kept = 0;
+  const std::size_t count = waiting_.size();
+  for (std::size_t n = 0; n < count; ++n) {
+    const OpIndex i = waiting_[n];
+    if (!try_start(i)) waiting_[kept++] = i;
+  }
+  // Those that became ready meanwhile stand behind `count`.
+  for (std::size_t n = count; n < waiting_.size(); ++n) waiting_[kept++] = waiting_[n];
+  waiting_.resize(kept);
+  return kept > 0 && waiting_changed_;
+}
+
+// True: no longer waiting (started, answered or dropped).
+bool Mirror::Impl::try_start(OpIndex i) {
+  Op& op = ops_[i];
+  if (op.kind == OpKind::repair) {
+    if (data_path_dead()) {
+      reply(op, Status::io_error);
+      free_op(i);
+      return true;
+    }
+    if (!ensure_intent(op)) return false;
+    read_from_peer(i);
+    return true;
+  }
+  if (op.cancelled || !acting_source() || data_path_dead()) {
+    const Status why = op.cancelled ? Status::cancelled : acting_source() ? Status::io_error : Status::not_source;
+    reply(op, why);
+    release_buffer(op);
+    free_op(i);
+    return true;
+  }
+  return op.kind == OpKind::read ? try_start_read(i) : try_start_write(i);
+}
+
+bool Mirror::Impl::try_start_write(OpIndex i) {
+  Op& op = ops_[i];
+  if (!write_gate(op.kind == OpKind::write ? op.range.length.value() : 0)) return false;
+  if (region_blocked(op.range)) return false;
+  if (!detached_ && !ensure_intent(op)) return false;
+  start_write(i);
+  return true;
+}
+
+// Pins the extent and says whether a durable record names it.
+bool Mirror::Impl::ensure_intent(Op& op) {
+  if (op.slot == kNoSlot) {
+    const ExtentIndex extent = sb().geometry.extent_of(op.range.offset);
+    op.slot = meta_.intents.pin(extent, now_);
+    if (op.slot == kNoSlot && drop_some(false)) op.slot = meta_.intents.pin(extent, now_);
+    if (op.slot == kNoSlot) {
+      slots_wanted_ = true;
+      ask_stability();
+      return false;
+    }
+    if (intent_check_at_ == Instant::never()) intent_check_at_ = now_ + config_.intent_age_max;
+  }
+  return meta_.intents.slot(op.slot).listed || TB_MUTANT(intent_after_data);
+}
+
+// The peer may be promoted in our place, so regions where it may differ are neither served nor changed until
+// they are equal again or it is durably known to lack something.
+bool Mirror::Impl::region_blocked(const ByteRange& range) {
+  if (alone_ok() || detached_ || TB_MUTANT(read_dirty_after_restart)) return false;
+  const bitmap::RegionRun run = regions_out(range);
+  if (meta_.dirty.dirty_count() == 0 || !meta_.dirty.any(run)) return false;
+  if (in_stream_) {
+    demand_region_ = run.first.value();
+    again_ = again_ || !resync_active_;
+  } else if (!negotiating()) {
+    request_degrade();
+  }
+  return true;
+}
+
+bool Mirror::Impl::stream_has_room(std::uint64_t bytes) {
+  if (unapplied_messages_ >= window_messages_) return false;
+  if (unapplied_bytes_ > 0 && unapplied_bytes_ + bytes > window_bytes_) return false;
+  if (policy().mode != Mode::async || unapplied_bytes_ == 0) return true;
+  const bool too_much = unapplied_bytes_ + bytes > policy().queue_bytes_max.value();
+  const bool too_old = !ring_.empty() && now_ - ring_.at(ring_.head()).started > policy().queue_age_max;
+  if (!too_much && !too_old) return true;
+  if (policy().queue_policy == QueuePolicy::block) return false;
+  // Stop streaming, mark, resync by ourselves once the peer has drained what it got.
+  event(EventKind::queue_full, Refusal::none, unapplied_bytes_);
+  send(wire::Type::paused);
+  end_session(false);
+  phase_ = Phase::idle;
+  track_restart_ = true;
+  return false;
+}
+
+// May a write of this size start now? Asks for what is missing.
+bool Mirror::Impl::write_gate(std::uint64_t bytes) {
+  if (ring_.full() || meta_.failed()) return detached_ && !ring_.full() && in_ack_set_ && stream_has_room(bytes);
+  if (in_stream_ && !stream_has_room(bytes)) return false;
+  if (in_stream_) return true;
+  if (detached_) return false;
+  if (alone_ok()) return true;
+  if (!negotiating()) request_degrade();
+  return TB_MUTANT(bump_after_ack);
+}
+
+void Mirror::Impl::start_write(OpIndex i) {
+  Op& op = ops_[i];
+  TB_ASSERT(!ring_.full());
+  op.started = true;
+  op.mode = policy().mode;
+  op.sent = in_stream_;
+  op.peer_expected = in_ack_set_;
+  const bool is_zero = op.kind == OpKind::zero;
+  const std::uint64_t bytes = is_zero ? 0 : op.range.length.value();
+  op.sequence = ring_.push({i, op.sent, detached_, false, static_cast<std::uint32_t>(bytes), now_});
+  TB_ASSERT(op.sequence < sb().sequence_limit.value());
+  if (op.slot != kNoSlot) {
+    IntentSlot& slot = meta_.intents.slot(op.slot);
+    slot.sequence_max = op.sequence;
+    if (op.sent) slot.sent_max = op.sequence;
+    meta_.intents.touch(op.slot, op.range);
+  }
+  if (!op.sent && !TB_MUTANT(bits_not_set_alone)) meta_.set_bits(regions_out(op.range));
+  if (op.sent) {
+    wire::Header h;
+    h.type = is_zero ? wire::Type::zero : wire::Type::write;
+    h.flags = static_cast<std::uint8_t>((op.fua ? wire::kFua : 0) | (op.may_unmap ? wire::kMayUnmap : 0));
+    h.lacks = static_cast<std::uint8_t>(detached_ ? 1u << config_.node.value() : 0u);
+    h.sequence = op.sequence;
+    h.offset = op.range.offset.value();
+    h.length = static_cast<std::uint32_t>(op.range.length.value());
+    h.wire_length = static_cast<std::uint32_t>(bytes);
+    send_header(h, op.buffer);
+  }
+  if (detached_) return;
+  op.local_pending = true;
+  ++disk_in_flight_;
+  emit(DiskIo{is_zero ? DiskVerb::zero : DiskVerb::write, op.fua, op.may_unmap, disk_id(i), op.range, op.buffer});
+}
+
+void Mirror::Impl::on_local_write_done(OpIndex i, int error) {
+  Op& op = ops_[i];
+  op.local_ok = error == 0;
+  ring_.set_local_done(op.sequence);
+  if (error != 0) {
+    // Ours is what differs now; as long as the peer takes part the region must not look equal.
+    meta_.set_bits(regions_out(op.range));
+    if (op.fua || in_ack_set_) detach_local(error);
+    else if (in_stream_) close_link(Refusal::replica_failed);   // pieces under way must not clear this bit
+  }
+  ring_.retire();
+  check_write(i);
+  waiting_changed_ = true;
+}
+
+// Answers the write if everything it waits for has happened.
+void Mirror::Impl::check_write(OpIndex i) {
+  Op& op = ops_[i];
+  TB_ASSERT(op.started && !op.replied);
+  if (op.local_pending) return;
+  if (!acting_source()) return finish_write(i, Status::io_error);   // deposed: nothing is acknowledged any more
+  if (op.peer_expected && !op.peer_lost) {
+    if (!op.local_ok) {
+      if (!in_ack_set_) return finish_write(i, Status::io_error);
+      if (!TB_MUTANT(detach_acks_at_once) && (!degrade_acked_ || !op.applied)) return;
+      return finish_write(i, Status::ok);
+    }
+    if (TB_MUTANT(ack_before_peer)) return finish_write(i, Status::ok);
+    if (op.mode == Mode::sync && !op.applied) return;
+    if (op.mode == Mode::memsync && !(op.fua ? op.applied : op.received)) return;
+    return finish_write(i, Status::ok);
+  }
+  if (!op.local_ok) return finish_write(i, Status::io_error);
+  if (!op.peer_lost || alone_ok() || TB_MUTANT(bump_after_ack)) return finish_write(i, Status::ok);
+  if (op.orphan) return;
+  // Not answered, but done here: others may pass. Reads of the region wait for its bit (region_blocked).
+  op.orphan = true;
+  orphans_.push_back(i);
+  if (op.locked) unlock(i);
+}
+
+void Mirror::Impl::finish_write(OpIndex i, Status status) {
+  Op& op = ops_[i];
+  if (ring_.contains(op.sequence)) ring_.at(op.sequence).op = kNoOp;
+  if (op.orphan) std::erase(orphans_, i);
+  reply(op, status);
+  release_buffer(op);
+  free_op(i);
+  again_ = true;
+}
+
+// Cumulative answers of the follower. REQUIRES: checked against what was sent.
+void Mirror::Impl::on_ack(std::uint64_t received, std::uint64_t applied, std::uint64_t stable) {
+  for (std::uint64_t s = std::max(peer_received_ + 1, ring_.head()); s <= received; ++s) {
+    StreamEntry& e = ring_.at(s);
+    if (!e.sent || e.op == kNoOp) continue;
+    ops_[e.op].received = true;
+    check_write(e.op);
+  }
+  for (std::uint64_t s = std::max(peer_applied_ + 1, ring_.head()); s <= applied; ++s) {
+    StreamEntry& e = ring_.at(s);
+    if (!e.sent || e.peer_done) continue;
+    e.peer_done = true;
+    TB_ASSERT(unapplied_messages_ > 0 && unapplied_bytes_ >= e.bytes);
+    --unapplied_messages_;
+    unapplied_bytes_ -= e.bytes;
+    if (e.op != kNoOp) {
+      ops_[e.op].received = ops_[e.op].applied = true;
+      check_write(e.op);
+    }
+  }
+  if (received > peer_received_ || applied > peer_applied_ || stable > peer_stable_) last_progress_ = now_;
+  peer_received_ = std::max(peer_received_, received);
+  peer_applied_ = std::max(peer_applied_, applied);
+  peer_stable_ = std::max(peer_stable_, stable);
+  ring_.retire();
+  waiting_changed_ = true;
+  again_ = true;
+}
+
+// Nothing can be read or written any more: our disk is gone and no up-to-date peer is there.
+bool Mirror::Impl::data_path_dead() const {
+  return (detached_ && !in_ack_set_ && !negotiating()) || (meta_.failed() && !in_ack_set_);
+}
+
+void Mirror::Impl::fail_everything() {
+  for (std::size_t n = 0; n < ops_.size(); ++n) {
+    const auto i = static_cast<OpIndex>(n);
+    Op& op = ops_[i];
+    if ((op.kind != OpKind::write && op.kind != OpKind::zero) || !op.started || op.replied || op.local_pending) continue;
+    finish_write(i, Status::io_error);
+  }
+}
+
+}  // namespace twinblock::core
