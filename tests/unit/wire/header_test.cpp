@@ -264,6 +264,13 @@ TEST(Payload, WrongSizeIsNoMatch) {
   EXPECT_TRUE(check_payload(bare(Type::ping), {}));
 }
 
+// The hash alone would do here; the announced size is checked for itself.
+TEST(Payload, ARightHashOfMoreThanAnnouncedIsNoMatch) {
+  test::Message m = test::with_tail(bare(Type::write), Bytes(512));
+  m.header.wire_length = 511;
+  EXPECT_FALSE(check_payload(m.header, m.tail));
+}
+
 TEST(Errors, EachHasItsText) {
   std::set<std::string> texts;
   for (int v = 0; v <= static_cast<int>(errc::unknown_flag); ++v) {
