@@ -52,13 +52,13 @@ enum class Type : std::uint8_t {
   // leader → follower
   read_request = 32,  // handle, offset, length: ordered behind the stream so far
   degrade = 33,       // body DegradeBody: new generation that the node in `lacks` does not have
-  degrade_ack = 34,   // handle; durable
+  degrade_ack = 34,   // durable
   demoted = 35,       // the source stopped writing cleanly; flags take_over: promote yourself
   demoted_ack = 36,   // durable
   // either
-  term_taken = 40,    // term: the sender becomes source when this is acknowledged
-  term_ack = 41,      // durable at the sender
-  term_nack = 42,     // refused; handle = core refuse code
+  term_taken = 40,    // sequence = the term: the sender becomes source when this is acknowledged
+  term_ack = 41,      // sequence = the term: durable at the sender
+  term_nack = 42,     // answers term_taken or switchover_request: no
   switchover_request = 43,  // target → source: demote, then hand over to me
   paused = 44,        // the sender stopped the stream by hand; link stays
   ping = 48,
