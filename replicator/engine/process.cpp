@@ -1,0 +1,97 @@
+#include "replicator/engine/process.hpp"
+
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "replicator/control/log.hpp"
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
+namespace twinblock::engine {
+namespace {
+
+sigset_t handled_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGHUP);
+  return set;
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+#else
+constexpr bool kSanitized = false;
+#endif
+
+}  // namespace
+
+void block_signals() {
+  const sigset_t set = handled_signals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+int wait_for_signal() {
+  const sigset_t set = handled_signals();
+  int signal = 0;
+  while (sigwait(&set, &signal) != 0) {
+  }
+  return signal;
+}
+
+void harden_memory() {
+  // A sanitizer's shadow is terabytes of address space: it cannot be locked.
+  if (!kSanitized && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0) {
+    control::log_warning("process.mlock", "memory is not locked", {{"reason", std::strerror(errno)}});
+  }
+  if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) {
+    control::log_warning("process.io_flusher", "not marked as an I/O flusher", {{"reason", std::strerror(errno)}});
+  }
+}
+
+void exit_with_parent() {
+  const pid_t parent = getppid();
+  prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+  // It may have died before the call.
+  if (parent == 1 || getppid() != parent) std::raise(SIGTERM);
+}
+
+Outcome<void> PidFile::write(const std::string& path) {
+  const std::string half = path + ".new";
+  const int fd = open(half.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  const std::string text = std::to_string(getpid()) + "\n";
+  const bool written = fd >= 0 && ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  if (fd >= 0) close(fd);
+  if (!written || rename(half.c_str(), path.c_str()) != 0) {
+    return Problem{"the pid file " + path + " cannot be written: " + std::strerror(errno), "Nothing was started.",
+                   "choose a writable place with --pid-file", false, false};
+  }
+  path_ = path;
+  return {};
+}
+
+PidFile::~PidFile() {
+  if (!path_.empty()) unlink(path_.c_str());
+}
+
+void print_line(const std::string& line) {
+  std::printf("%s\n", line.c_str());
+  std::fflush(stdout);
+}
+
+}  // namespace twinblock::engine
