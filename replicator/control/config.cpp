@@ -10,8 +10,19 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <sstream>
+#include <stdexcept>
 
+// toml++ 3.3 asserts what a malformed file can break ("[[[" in a header) and goes on undefined without
+// assertions. An operator's typing error must do neither: it becomes an exception, in every build.
+namespace twinblock::control {
+class TomlAssertion : public std::logic_error {
+ public:
+  using std::logic_error::logic_error;
+};
+}  // namespace twinblock::control
+#define TOML_ASSERT(expression) \
+  ((expression) ? static_cast<void>(0) : throw twinblock::control::TomlAssertion{#expression})
+#define TOML_ASSERT_ASSUME(expression) TOML_ASSERT(expression)
 #define TOML_HEADER_ONLY 1
 #define TOML_ENABLE_FORMATTERS 0
 #include <toml++/toml.h>
@@ -46,6 +57,12 @@ std::optional<Scalar> scalar_of(const toml::node& node) {
   return std::nullopt;
 }
 
+// Where the header that toml++ asserts on probably stands: its assertion carries no position.
+std::ptrdiff_t malformed_header(std::string_view text) {
+  const std::size_t at = text.find("[[[");
+  return at == std::string_view::npos ? 0 : static_cast<std::ptrdiff_t>(at);
+}
+
 std::string machine_name() {
   std::array<char, 256> name{};
   if (::gethostname(name.data(), name.size() - 1) != 0) return {};
@@ -68,6 +85,9 @@ class ConfigReader {
     } catch (const toml::parse_error& e) {
       report(static_cast<int>(e.source().begin.line), "", "syntax error: " + std::string{e.description()},
              "");
+    } catch (const TomlAssertion&) {
+      report(1 + static_cast<int>(std::count(text.begin(), text.begin() + malformed_header(text), '\n')), "",
+             "syntax error: malformed table header or key", "[table] or [[list of tables]]");
     } catch (const std::exception& e) {
       report(0, "", std::string{"cannot be read: "} + e.what(), "");
     }

@@ -22,9 +22,37 @@ std::string generation_hex(std::uint64_t generation) {
   return text.data();
 }
 
+// JSON is UTF-8, yet a text may quote a client, a device or a file name: a byte that is no part of a valid
+// sequence becomes '?', so that the answer can always be parsed.
+std::string utf8(std::string_view text) {
+  const auto continuation = [&](std::size_t i) {
+    return i < text.size() && (static_cast<unsigned char>(text[i]) & 0xc0) == 0x80;
+  };
+  std::string out;
+  for (std::size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    const unsigned second = i + 1 < text.size() ? static_cast<unsigned char>(text[i + 1]) : 0u;
+    std::size_t length = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : 0;
+    // Overlong forms, surrogates and what lies above U+10FFFF are not UTF-8.
+    if (lead >= 0xe0 && lead < 0xf0 && (lead != 0xe0 || second >= 0xa0) && (lead != 0xed || second < 0xa0))
+      length = 3;
+    if (lead >= 0xf0 && lead < 0xf5 && (lead != 0xf0 || second >= 0x90) && (lead != 0xf4 || second < 0x90))
+      length = 4;
+    bool valid = length > 0;
+    for (std::size_t k = 1; k < length; ++k) valid = valid && continuation(i + k);
+    if (valid) {
+      out += text.substr(i, length);
+    } else {
+      out += '?';
+    }
+    i += valid ? length : 1;
+  }
+  return out;
+}
+
 json::object pairs_object(const std::vector<std::pair<std::string, std::string>>& pairs) {
   json::object object;
-  for (const auto& [name, value] : pairs) object[name] = value;
+  for (const auto& [name, value] : pairs) object[utf8(name)] = utf8(value);
   return object;
 }
 
@@ -39,14 +67,14 @@ json::value value_of(const PeerStatus& peer) {
                           {"rate", r.rate_bytes_per_s},
                           {"eta_s", eta}};
   }
-  return json::object{{"name", peer.name},
+  return json::object{{"name", utf8(peer.name)},
                       {"link", to_string(peer.link)},
                       {"replica", to_string(peer.replica)},
                       {"dirty_bytes", peer.dirty_bytes},
                       {"resync", resync},
                       {"queue_bytes", peer.queue_bytes},
                       {"rpo_s", peer.rpo_s},
-                      {"path", peer.path}};
+                      {"path", utf8(peer.path)}};
 }
 
 json::value value_of(const MirrorStatus& mirror) {
@@ -58,36 +86,36 @@ json::value value_of(const MirrorStatus& mirror) {
                         {"read_bytes", c.read_bytes},
                         {"written_bytes", c.written_bytes},
                         {"flushes", c.flushes}};
-  return json::object{{"name", mirror.name},
+  return json::object{{"name", utf8(mirror.name)},
                       {"role", to_string(mirror.role)},
                       {"state", to_string(mirror.state)},
                       {"mode", to_string(mirror.mode)},
                       {"generation", generation_hex(mirror.generation)},
                       {"term", mirror.term},
                       {"size", mirror.size},
-                      {"nbd", mirror.nbd},
+                      {"nbd", utf8(mirror.nbd)},
                       {"replica", to_string(mirror.replica)},
                       {"redundancy", mirror.redundancy},
                       {"peers", std::move(peers)},
                       {"promotable", mirror.promotable},
                       {"promotion_score", mirror.promotion_score},
-                      {"reason", mirror.reason},
+                      {"reason", utf8(mirror.reason)},
                       {"frozen", mirror.frozen},
-                      {"frozen_reason", mirror.frozen_reason},
+                      {"frozen_reason", utf8(mirror.frozen_reason)},
                       {"hot_extents", mirror.hot_extents},
-                      {"write_alone", mirror.write_alone},
+                      {"write_alone", utf8(mirror.write_alone)},
                       {"counters", std::move(counters)}};
 }
 
 json::value value_of(const CommandOptions& o) {
   json::object object;
-  if (!o.confirm_dead.empty()) object["confirm_dead"] = o.confirm_dead;
+  if (!o.confirm_dead.empty()) object["confirm_dead"] = utf8(o.confirm_dead);
   if (o.force) object["force"] = true;
   if (o.full) object["full"] = true;
   if (o.source) object["source"] = true;
   if (o.size_bytes) object["size_bytes"] = *o.size_bytes;
   if (o.resolution) object["resolution"] = to_string(*o.resolution);
-  if (!o.node.empty()) object["node"] = o.node;
+  if (!o.node.empty()) object["node"] = utf8(o.node);
   if (!o.settings.empty()) object["settings"] = pairs_object(o.settings);
   if (o.timeout_s) object["timeout_s"] = *o.timeout_s;
   return object;
@@ -96,10 +124,10 @@ json::value value_of(const CommandOptions& o) {
 json::value value_of(const Event& event) {
   return json::object{{"sequence", event.sequence},
                       {"wall_time_ms", event.wall_time_ms},
-                      {"mirror", event.mirror},
-                      {"kind", event.kind},
+                      {"mirror", utf8(event.mirror)},
+                      {"kind", utf8(event.kind)},
                       {"severity", to_string(event.severity)},
-                      {"text", event.text},
+                      {"text", utf8(event.text)},
                       {"fields", pairs_object(event.fields)}};
 }
 
@@ -171,7 +199,7 @@ class Reader {
     if (ok()) out = value;
   }
   template <class Enum>
-    requires std::is_enum_v<Enum>
+  requires std::is_enum_v<Enum>
   void read(const char* key, Enum& out, bool required = true) {
     std::string word;
     if (find(key, required) == nullptr) return;
@@ -425,8 +453,8 @@ std::string to_json(const StatusReply& value) {
   json::array mirrors;
   for (const auto& mirror : value.mirrors) mirrors.push_back(value_of(mirror));
   const json::object object{{"version", kProtocolVersion},
-                            {"node", value.node},
-                            {"daemon_version", value.daemon_version},
+                            {"node", utf8(value.node)},
+                            {"daemon_version", utf8(value.daemon_version)},
                             {"uptime_s", value.uptime_s},
                             {"mirrors", std::move(mirrors)}};
   return json::serialize(object);
@@ -435,7 +463,7 @@ std::string to_json(const StatusReply& value) {
 std::string to_json(const Command& value) {
   const json::object object{{"version", kProtocolVersion},
                             {"verb", to_string(value.verb)},
-                            {"mirror", value.mirror},
+                            {"mirror", utf8(value.mirror)},
                             {"options", value_of(value.options)}};
   return json::serialize(object);
 }
@@ -446,11 +474,11 @@ std::string to_json(const CommandResult& value) {
     json::error_code ec;
     data = parse_or_null(value.data, ec);
     // A text that is not JSON still reaches the reader, as a string.
-    if (ec) data = json::string{value.data};
+    if (ec) data = utf8(value.data);
   }
-  const json::object object{{"version", kProtocolVersion},  {"result", to_string(value.outcome)},
-                            {"message", value.message},     {"what_is_safe", value.what_is_safe},
-                            {"next_step", value.next_step}, {"data", std::move(data)}};
+  const json::object object{{"version", kProtocolVersion},        {"result", to_string(value.outcome)},
+                            {"message", utf8(value.message)},     {"what_is_safe", utf8(value.what_is_safe)},
+                            {"next_step", utf8(value.next_step)}, {"data", std::move(data)}};
   return json::serialize(object);
 }
 

@@ -84,6 +84,14 @@ TEST(Protocol, DataThatIsNotJsonArrivesAsText) {
   EXPECT_THAT(to_json(result), HasSubstr(R"("data":"half { json")"));
 }
 
+TEST(Protocol, BytesThatAreNoUtf8DoNotSpoilTheAnswer) {
+  const CommandResult result{Outcome::kFailed, "a\x8a\xc3\xa4\xed\xa0\x80\xf0\x9f\x98\x80\xe2\x82", "", "",
+                             "{\"\xff"};
+  const auto back = from_json<CommandResult>(to_json(result));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->message, "a?\xc3\xa4???\xf0\x9f\x98\x80??");
+}
+
 TEST(Protocol, BadOptionsAreRefusedWithTheField) {
   struct Case {
     const char* text;
