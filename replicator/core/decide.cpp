@@ -7,9 +7,15 @@ namespace {
 
 using wire::StateBody;
 
-bool has_data(const NodeView& v) { return v.mirror_id != 0 && v.state.history.count > 0; }
-std::uint64_t current(const StateBody& s) { return s.history.count == 0 ? 0 : s.history.entries[0].id; }
-DiskState disk(const StateBody& s) { return static_cast<DiskState>(s.disk_state); }
+bool has_data(const NodeView& v) {
+  return v.mirror_id != 0 && v.state.history.count > 0;
+}
+std::uint64_t current(const StateBody& s) {
+  return s.history.count == 0 ? 0 : s.history.entries[0].id;
+}
+DiskState disk(const StateBody& s) {
+  return static_cast<DiskState>(s.disk_state);
+}
 
 // Position of a generation in a history; count if absent. 0 is the current one.
 std::uint32_t position(const StateBody& s, std::uint64_t id) {
@@ -18,7 +24,9 @@ std::uint32_t position(const StateBody& s, std::uint64_t id) {
   }
   return s.history.count;
 }
-bool knows(const StateBody& s, std::uint64_t id) { return id != 0 && position(s, id) < s.history.count; }
+bool knows(const StateBody& s, std::uint64_t id) {
+  return id != 0 && position(s, id) < s.history.count;
+}
 
 bool common_ancestor(const StateBody& a, const StateBody& b) {
   for (std::uint32_t i = 0; i < a.history.count; ++i) {
@@ -87,8 +95,9 @@ Verdict same_generation(const NodeView& a, const NodeView& b) {
   }
   Verdict v = resync(62, leader, follower, false);
   // What differs was never acknowledged: the source waited for this peer until it crashed or lost the link.
-  v.stays_promotable = !v.full && static_cast<PeerData>(l.data_of_you) != PeerData::lacks && f.dirty_regions == 0 &&
-                       disk(f) == DiskState::consistent && l.mode == static_cast<std::uint8_t>(Mode::sync) &&
+  v.stays_promotable = !v.full && static_cast<PeerData>(l.data_of_you) != PeerData::lacks &&
+                       f.dirty_regions == 0 && disk(f) == DiskState::consistent &&
+                       l.mode == static_cast<std::uint8_t>(Mode::sync) &&
                        f.mode == static_cast<std::uint8_t>(Mode::sync);
   if (v.stays_promotable) v.rule = 63;
   return v;
@@ -170,7 +179,7 @@ Verdict decide(const NodeView& mine, const NodeView& theirs) {
     const NodeView& other = a_failed ? b : a;
     if (a_failed != b_failed && effective_source(failed.state, other.state) &&
         current(failed.state) == current(other.state) && disk(other.state) == DiskState::consistent) {
-      Verdict v;                    // a source that lost its disk goes on through its peer
+      Verdict v;  // a source that lost its disk goes on through its peer
       v.kind = VerdictKind::in_sync;
       v.rule = 30;
       v.leader = failed.node;
@@ -191,7 +200,8 @@ Verdict decide(const NodeView& mine, const NodeView& theirs) {
     return resync(42, good, old, true);
   }
 
-  if (disk(sa) == DiskState::inconsistent || disk(sb) == DiskState::inconsistent) return with_inconsistent(a, b);
+  if (disk(sa) == DiskState::inconsistent || disk(sb) == DiskState::inconsistent)
+    return with_inconsistent(a, b);
   if (current(sa) == current(sb)) return same_generation(a, b);
   if (knows(sb, current(sa))) return resync(70, b, a, false);
   if (knows(sa, current(sb))) return resync(71, a, b, false);

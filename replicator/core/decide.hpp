@@ -24,10 +24,10 @@ enum class VerdictKind : std::uint8_t { in_sync = 0, resync = 1, refuse = 2 };
 struct Verdict {
   VerdictKind kind = VerdictKind::refuse;
   Refusal refusal = Refusal::none;
-  std::uint8_t rule = 0;            // row of the table that fired
-  NodeIndex leader;                 // numbers the stream; where a resync comes from
-  bool full = false;                // every region, not the bits
-  bool stays_promotable = false;    // P8's exception
+  std::uint8_t rule = 0;          // row of the table that fired
+  NodeIndex leader;               // numbers the stream; where a resync comes from
+  bool full = false;              // every region, not the bits
+  bool stays_promotable = false;  // P8's exception
   friend bool operator==(const Verdict&, const Verdict&) = default;
 };
 

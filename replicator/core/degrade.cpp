@@ -81,8 +81,8 @@ void Mirror::Impl::detach_local(int error) {
 
 void Mirror::Impl::on_degrade(const MessageIn& in) {
   const auto body = wire::decode_degrade(in.body);
-  const bool sane = body.has_value() && streaming() && !leading_ && replica_uptodate_ && body->history.count > 1 &&
-                    body->history.entries[1].id == sb().current().value() &&
+  const bool sane = body.has_value() && streaming() && !leading_ && replica_uptodate_ &&
+                    body->history.count > 1 && body->history.entries[1].id == sb().current().value() &&
                     body->lacks == 1u << config_.peer.value();
   if (!sane) return close_link(Refusal::bad_message);
   adopt_history(body->history);

@@ -120,9 +120,11 @@ bool Mirror::Impl::pump_intents() {
     return true;
   }
   if (slots_wanted_ && !stability_wanted_ && !flush_running_ && flush_point_sent_ <= peer_stable_) {
-    // The last round of stability freed nothing that is not pinned: go on asking only while something can change.
+    // The last round of stability freed nothing that is not pinned: go on asking only while something can
+    // change.
     const auto slots = meta_.intents.slots();
-    const bool some = std::any_of(slots.begin(), slots.end(), [](const IntentSlot& s) { return s.pins == 0; });
+    const bool some =
+        std::any_of(slots.begin(), slots.end(), [](const IntentSlot& s) { return s.pins == 0; });
     if (some && !meta_.busy()) ask_stability();
   }
   if (used == 0) intent_check_at_ = Instant::never();
@@ -135,8 +137,10 @@ bool Mirror::Impl::pump_intents() {
   for (std::size_t i = 0; i < meta_.intents.slots().size(); ++i) {
     const IntentSlot& s = meta_.intents.slots()[i];
     if (!old(s)) continue;
-    if (droppable(s)) meta_.intents.drop(static_cast<SlotIndex>(i));
-    else ask = true;
+    if (droppable(s))
+      meta_.intents.drop(static_cast<SlotIndex>(i));
+    else
+      ask = true;
   }
   if (ask) ask_stability();
   if (meta_.intents.changed()) meta_.want_record();

@@ -4,9 +4,10 @@
 // Session phases (the same on both sides unless said):
 //
 //   none ─link up─▶ hello ─both hellos─▶ state ─both states─▶ verdict ─┬─ refuse ─▶ (link closed)
-//                     ▲                    ▲                           ├─ leader:   bitmap ▶ preparing ▶ offered ─┐
-//                     │                    │ state of a newer round    └─ follower: following ▶ adopting ─────────┤
-//                     └── link down ──     └────────── streaming ◀─────────────────────────────── session ready ──┘
+//                     ▲                    ▲                           ├─ leader:   bitmap ▶ preparing ▶
+//                     offered ─┐ │                    │ state of a newer round    └─ follower: following ▶
+//                     adopting ─────────┤ └── link down ──     └────────── streaming
+//                     ◀─────────────────────────────── session ready ──┘
 //   idle: the link is up, the stream is stopped by hand or by the queue policy.
 #pragma once
 
@@ -28,32 +29,42 @@ enum class OpKind : std::uint8_t { none, read, write, zero, repair, resync, clea
 struct Op {
   OpKind kind = OpKind::none;
   bool fua = false;
-  bool zero = false;               // apply: zero instead of write
+  bool zero = false;  // apply: zero instead of write
   bool may_unmap = false;
   bool locked = false;
   bool started = false;
   bool cancelled = false;
   bool local_pending = false;
   bool local_ok = false;
-  bool peer_expected = false;      // the peer was in the ack set when this started
+  bool peer_expected = false;  // the peer was in the ack set when this started
   bool sent = false;
-  bool received = false;           // peer says so
+  bool received = false;  // peer says so
   bool applied = false;
   bool peer_lost = false;
   bool replied = false;
   bool orphan = false;
   Mode mode = Mode::sync;
-  SlotIndex slot = kNoSlot;        // pinned intent
-  std::uint32_t generation = 0;    // of this table entry
+  SlotIndex slot = kNoSlot;      // pinned intent
+  std::uint32_t generation = 0;  // of this table entry
   RequestId request = 0;
   BufferId buffer = 0;
-  std::uint32_t handle = 0;        // peer_read: to answer with
+  std::uint32_t handle = 0;  // peer_read: to answer with
   std::uint64_t sequence = 0;
   ByteRange range;
 };
 
 enum class Phase : std::uint8_t {
-  none, hello, state, verdict, bitmap, preparing, offered, following, adopting, streaming, idle
+  none,
+  hello,
+  state,
+  verdict,
+  bitmap,
+  preparing,
+  offered,
+  following,
+  adopting,
+  streaming,
+  idle
 };
 
 // Bounded first-in first-out queue without allocation after construction.
@@ -96,7 +107,7 @@ struct ApplyEntry {
 struct SentPiece {
   bitmap::RegionRun run;
   std::uint64_t sequence = 0;
-  std::uint64_t flush_ticket = 0;   // local flush that makes our side stable
+  std::uint64_t flush_ticket = 0;  // local flush that makes our side stable
 };
 
 struct Mirror::Impl {
@@ -138,7 +149,8 @@ struct Mirror::Impl {
 
   // ---- write.cpp: source write path
   void on_client_read(const ClientRead& in);
-  void on_client_write(OpKind kind, RequestId request, ByteRange range, BufferId buffer, bool fua, bool may_unmap);
+  void on_client_write(OpKind kind, RequestId request, ByteRange range, BufferId buffer, bool fua,
+                       bool may_unmap);
   void on_client_cancel(const ClientCancel& in);
   bool pump_waiting();
   bool try_start(OpIndex i);
@@ -208,9 +220,9 @@ struct Mirror::Impl {
   void end_leading();
   void keepalive();
   [[nodiscard]] bool negotiating() const {
-    return (phase_ == Phase::hello && hello_received_) || phase_ == Phase::state || phase_ == Phase::verdict || phase_ == Phase::bitmap ||
-           phase_ == Phase::preparing || phase_ == Phase::offered || phase_ == Phase::following ||
-           phase_ == Phase::adopting;
+    return (phase_ == Phase::hello && hello_received_) || phase_ == Phase::state ||
+           phase_ == Phase::verdict || phase_ == Phase::bitmap || phase_ == Phase::preparing ||
+           phase_ == Phase::offered || phase_ == Phase::following || phase_ == Phase::adopting;
   }
   [[nodiscard]] bool streaming() const { return phase_ == Phase::streaming; }
 
@@ -262,7 +274,9 @@ struct Mirror::Impl {
 
   // ---- roles.cpp: commands, promote, demote, stop
   void on_command(const Command& in);
-  void finish_command(CommandId id, Refusal r) { if (id != 0) emit(CommandDone{id, r}); }
+  void finish_command(CommandId id, Refusal r) {
+    if (id != 0) emit(CommandDone{id, r});
+  }
   [[nodiscard]] Refusal promote_refusal(bool confirm_dead, bool force) const;
   void begin_promote(CommandId id, bool confirm_dead, bool force);
   bool pump_promote();
@@ -294,7 +308,9 @@ struct Mirror::Impl {
   [[nodiscard]] bitmap::Superblock& sb() { return meta_.superblock; }
   [[nodiscard]] const bitmap::Superblock& sb() const { return meta_.superblock; }
   [[nodiscard]] bitmap::PeerRecord& peer() { return meta_.superblock.peers[config_.peer.value()]; }
-  [[nodiscard]] const bitmap::PeerRecord& peer() const { return meta_.superblock.peers[config_.peer.value()]; }
+  [[nodiscard]] const bitmap::PeerRecord& peer() const {
+    return meta_.superblock.peers[config_.peer.value()];
+  }
   [[nodiscard]] const Policy& policy() const { return config_.policy; }
   [[nodiscard]] bool acting_source() const { return role_ == Role::source || role_ == Role::demoting; }
 
@@ -312,9 +328,9 @@ struct Mirror::Impl {
   std::vector<Op> ops_;
   std::vector<OpIndex> free_ops_;
   RangeLocks locks_;
-  std::vector<OpIndex> granted_;        // by a release, to act on
-  std::vector<OpIndex> waiting_;        // client operations with their range, not started
-  std::vector<OpIndex> orphans_;        // done locally, lost by the peer, not answered
+  std::vector<OpIndex> granted_;  // by a release, to act on
+  std::vector<OpIndex> waiting_;  // client operations with their range, not started
+  std::vector<OpIndex> orphans_;  // done locally, lost by the peer, not answered
   StreamRing ring_;
   std::uint64_t disk_in_flight_ = 0;
   std::uint32_t client_ops_ = 0;
@@ -325,14 +341,14 @@ struct Mirror::Impl {
   bool attached_ = false;
   bool attach_begun_ = false;
   Metadata::Ticket attach_ticket_ = 0;
-  bool detached_ = false;               // the data disk failed while we were source or target
-  bool degrade_acked_ = false;          // peer has durably noted that we lost our disk
+  bool detached_ = false;       // the data disk failed while we were source or target
+  bool degrade_acked_ = false;  // peer has durably noted that we lost our disk
   bool flush_failed_ = false;
   bool flush_running_ = false;
-  std::uint64_t flush_started_ = 0;     // tickets: n-th flush
+  std::uint64_t flush_started_ = 0;  // tickets: n-th flush
   std::uint64_t flush_done_ = 0;
   std::uint64_t flush_wanted_ = 0;
-  std::uint64_t flush_cover_ = 0;       // of the running one: all numbers up to it were done at its start
+  std::uint64_t flush_cover_ = 0;  // of the running one: all numbers up to it were done at its start
   std::uint64_t local_stable_ = 0;
 
   // client flushes
@@ -340,20 +356,20 @@ struct Mirror::Impl {
   std::vector<RequestId> flush_round_;
   bool flush_round_active_ = false;
   std::uint64_t flush_round_ticket_ = 0;
-  std::uint64_t flush_round_sequence_ = 0;   // flush point sent to the peer; 0: none
-  bool flush_round_peer_ = false;            // the peer is to be waited for
+  std::uint64_t flush_round_sequence_ = 0;  // flush point sent to the peer; 0: none
+  bool flush_round_peer_ = false;           // the peer is to be waited for
 
   // stability
   bool stability_wanted_ = false;
-  std::uint64_t flush_point_sent_ = 0;       // last flush point in the stream
+  std::uint64_t flush_point_sent_ = 0;  // last flush point in the stream
   Instant intent_check_at_ = Instant::never();
 
   // writing alone
   bool degrade_wanted_ = false;
   bool degrade_running_ = false;
-  bool alone_granted_ = false;          // operator or cluster confirmed, for the present loss
+  bool alone_granted_ = false;  // operator or cluster confirmed, for the present loss
   bool frozen_ = false;
-  Metadata::Ticket degrade_ticket_ = 0; // of the newest change to peer().data
+  Metadata::Ticket degrade_ticket_ = 0;  // of the newest change to peer().data
 
   // link and session
   bool link_wanted_ = false;
@@ -382,10 +398,10 @@ struct Mirror::Impl {
   int prepare_stage_ = 0;
   Metadata::Ticket session_ticket_ = 0;
   wire::SessionStartBody start_body_;
-  std::vector<std::byte> body_;         // scratch for encoding
-  std::vector<std::vector<std::byte>> body_out_;   // bodies of this turn's messages (handshakes only)
+  std::vector<std::byte> body_;                   // scratch for encoding
+  std::vector<std::vector<std::byte>> body_out_;  // bodies of this turn's messages (handshakes only)
   bool turn_ended_ = false;
-  std::uint32_t stream_count_ = 0;      // stream messages of the session, both sides count
+  std::uint32_t stream_count_ = 0;  // stream messages of the session, both sides count
 
   // leading
   bool in_stream_ = false;
@@ -398,22 +414,22 @@ struct Mirror::Impl {
   std::uint32_t window_bytes_ = 0;
   std::uint64_t unapplied_messages_ = 0;
   std::uint64_t unapplied_bytes_ = 0;
-  bool track_restart_ = false;          // queue policy `track` stopped the stream: begin again by ourselves
+  bool track_restart_ = false;  // queue policy `track` stopped the stream: begin again by ourselves
   bool paused_ = false;
   bool peer_paused_ = false;
-  bool peer_is_source_ = false;         // as of the session's states and terms
+  bool peer_is_source_ = false;  // as of the session's states and terms
 
   // resync
   bool resync_active_ = false;
-  bool resync_error_ = false;           // a piece could not be read in this pass
-  bool resync_released_ = false;        // hold_resync
-  bool resync_joining_ = false;         // maybe_current is being made durable
+  bool resync_error_ = false;     // a piece could not be read in this pass
+  bool resync_released_ = false;  // hold_resync
+  bool resync_joining_ = false;   // maybe_current is being made durable
   bool resync_end_sent_ = false;
   Metadata::Ticket join_ticket_ = 0;
   std::uint64_t resync_end_sequence_ = 0;
-  std::uint64_t resync_cursor_ = 0;     // region
+  std::uint64_t resync_cursor_ = 0;  // region
   std::uint64_t demand_region_ = UINT64_MAX;
-  std::uint32_t pieces_ = 0;            // operations of kind resync and clear_bits
+  std::uint32_t pieces_ = 0;  // operations of kind resync and clear_bits
   std::uint64_t resync_total_bytes_ = 0;
   Fifo<SentPiece> sent_pieces_;
   Instant resync_retry_at_ = Instant::never();
@@ -423,9 +439,9 @@ struct Mirror::Impl {
   // following
   Fifo<ApplyEntry> apply_;
   std::size_t apply_submitted_ = 0;
-  std::uint64_t barrier_entry_ = 0;     // number of the flush point being carried out
-  std::uint64_t apply_popped_ = 0;      // entries that left; their number is popped + position
-  bool replica_uptodate_ = false;       // in sync with a live session
+  std::uint64_t barrier_entry_ = 0;  // number of the flush point being carried out
+  std::uint64_t apply_popped_ = 0;   // entries that left; their number is popped + position
+  bool replica_uptodate_ = false;    // in sync with a live session
   std::uint64_t received_ = 0;
   std::uint64_t applied_ = 0;
   std::uint64_t stable_ = 0;
@@ -437,7 +453,7 @@ struct Mirror::Impl {
   Instant stable_saved_at_;
   Metadata::Ticket stable_ticket_ = 0;
   std::uint64_t stable_saving_ = 0;
-  struct FollowUp {                     // an answer that waits for the superblock
+  struct FollowUp {  // an answer that waits for the superblock
     wire::Type answer = wire::Type::ping;
     Metadata::Ticket ticket = 0;
     std::uint64_t term = 0;
@@ -477,7 +493,7 @@ struct Mirror::Impl {
     std::uint64_t flush_ticket = 0;
     Metadata::Ticket ticket = 0;
   } stop_;
-  CommandId switchover_command_ = 0;    // at the target, until we are source
+  CommandId switchover_command_ = 0;  // at the target, until we are source
   Instant switchover_deadline_ = Instant::never();
   CommandId resolve_command_ = 0;
   Metadata::Ticket resolve_ticket_ = 0;

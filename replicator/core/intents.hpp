@@ -32,7 +32,7 @@ struct IntentSlot {
   std::uint64_t sequence_max = 0;  // of the writes here
   std::uint64_t sent_max = 0;      // of the writes here that went to the peer in this session; 0: none
   Instant since;                   // when it became hot
-  std::array<std::uint64_t, 16> touched{};   // regions written since it became hot (<= 1024 per extent)
+  std::array<std::uint64_t, 16> touched{};  // regions written since it became hot (<= 1024 per extent)
 };
 
 class Intents {
@@ -124,7 +124,7 @@ class Intents {
   std::vector<SlotIndex> by_extent_;
   std::size_t hint_ = 0;
   std::uint32_t used_ = 0;
-  std::uint32_t unlisted_ = 0;     // used, not yet in a durable record
+  std::uint32_t unlisted_ = 0;  // used, not yet in a durable record
   bool changed_ = false;
 };
 

@@ -25,44 +25,90 @@ namespace twinblock::core {
 // ---------------------------------------------------------------- inputs
 // Client pieces. Each lies inside one extent (4 MiB), is a multiple of the logical block, and is at most
 // kPieceMax long (ClientZero: a whole extent). The engine splits requests and joins the replies.
-struct ClientRead { RequestId request; ByteRange range; BufferId buffer; };
-struct ClientWrite { RequestId request; ByteRange range; BufferId buffer; bool fua; };
-struct ClientZero { RequestId request; ByteRange range; bool fua; bool may_unmap; };
-struct ClientFlush { RequestId request; };
+struct ClientRead {
+  RequestId request;
+  ByteRange range;
+  BufferId buffer;
+};
+struct ClientWrite {
+  RequestId request;
+  ByteRange range;
+  BufferId buffer;
+  bool fua;
+};
+struct ClientZero {
+  RequestId request;
+  ByteRange range;
+  bool fua;
+  bool may_unmap;
+};
+struct ClientFlush {
+  RequestId request;
+};
 // The client has gone: if the piece has not started it is dropped and answered Status::cancelled; else it
 // goes on and is answered as usual.
-struct ClientCancel { RequestId request; };
+struct ClientCancel {
+  RequestId request;
+};
 
 // Completion of a DiskIo: exactly one for each. `error` is 0 or an errno. A read that asked the engine to
 // allocate (buffer 0) brings the buffer, also when it failed (then possibly 0).
-struct DiskDone { OpId op; int error; BufferId buffer; };
+struct DiskDone {
+  OpId op;
+  int error;
+  BufferId buffer;
+};
 // Completion of a MetaWrite: durable, or failed.
-struct MetaDone { OpId op; int error; };
+struct MetaDone {
+  OpId op;
+  int error;
+};
 
-struct LinkUp { LinkId link; };
+struct LinkUp {
+  LinkId link;
+};
 // After this no message of the link arrives. Also the answer to CloseLink.
-struct LinkDown { LinkId link; };
+struct LinkDown {
+  LinkId link;
+};
 // `body` is valid during the step only. `payload` is 0 for messages without mirror data. Hashes were checked.
-struct MessageIn { LinkId link; wire::Header header; std::span<const std::byte> body; BufferId payload; };
+struct MessageIn {
+  LinkId link;
+  wire::Header header;
+  std::span<const std::byte> body;
+  BufferId payload;
+};
 
 // Time has passed: due deadlines fire. Any input does the same; this one does nothing else.
 struct Tick {};
 
 enum class Verb : std::uint8_t {
-  promote, demote, switchover, pause, resume, connect, disconnect, resync, resolve_keep, resolve_discard,
-  set_policy, confirm_dead, release_resync, stop
+  promote,
+  demote,
+  switchover,
+  pause,
+  resume,
+  connect,
+  disconnect,
+  resync,
+  resolve_keep,
+  resolve_discard,
+  set_policy,
+  confirm_dead,
+  release_resync,
+  stop
 };
 struct Command {
   CommandId id;
   Verb verb;
-  bool force = false;              // promote
-  bool confirm_dead = false;       // promote: the operator vouches that the peer is dead
-  bool full = false;               // resync
-  Policy policy{};                 // set_policy: the whole new policy
+  bool force = false;         // promote
+  bool confirm_dead = false;  // promote: the operator vouches that the peer is dead
+  bool full = false;          // resync
+  Policy policy{};            // set_policy: the whole new policy
 };
 
-using Input = std::variant<ClientRead, ClientWrite, ClientZero, ClientFlush, ClientCancel, DiskDone, MetaDone, LinkUp,
-                           LinkDown, MessageIn, Tick, Command>;
+using Input = std::variant<ClientRead, ClientWrite, ClientZero, ClientFlush, ClientCancel, DiskDone, MetaDone,
+                           LinkUp, LinkDown, MessageIn, Tick, Command>;
 
 // ---------------------------------------------------------------- outputs
 enum class DiskVerb : std::uint8_t { read, write, zero, flush };
@@ -79,33 +125,85 @@ struct DiskIo {
 };
 // Write `bytes` (a multiple of 4 KiB) at `block` of the metadata area; durable when MetaDone says so (each
 // write is its own FUA). `bytes` stays valid and unchanged until then.
-struct MetaWrite { OpId op; std::uint64_t block; std::span<const std::byte> bytes; };
+struct MetaWrite {
+  OpId op;
+  std::uint64_t block;
+  std::span<const std::byte> bytes;
+};
 
-// Send a message. `body` stays valid until the first step() after the next turn_end(). The engine fills the hashes, and takes wire_length bytes from
-// `payload` at `payload_offset` (0) if payload is not 0. Priority by type: acks and pings, application, resync.
-struct Send { LinkId link; wire::Header header; std::span<const std::byte> body; BufferId payload; };
+// Send a message. `body` stays valid until the first step() after the next turn_end(). The engine fills the
+// hashes, and takes wire_length bytes from `payload` at `payload_offset` (0) if payload is not 0. Priority by
+// type: acks and pings, application, resync.
+struct Send {
+  LinkId link;
+  wire::Header header;
+  std::span<const std::byte> body;
+  BufferId payload;
+};
 // Drop the connection; LinkDown follows. The engine dials again with backoff while a link is wanted.
-struct CloseLink { LinkId link; Refusal reason; };
-struct SetLinkWanted { bool wanted; };
+struct CloseLink {
+  LinkId link;
+  Refusal reason;
+};
+struct SetLinkWanted {
+  bool wanted;
+};
 
 enum class Status : std::uint8_t { ok, io_error, no_space, shutdown, cancelled, not_source };
 // Answer of a client piece. Reads: `buffer` holds the data and is the engine's again (also on error).
-struct Reply { RequestId request; Status status; BufferId buffer; };
-struct ReleaseBuffer { BufferId buffer; };
+struct Reply {
+  RequestId request;
+  Status status;
+  BufferId buffer;
+};
+struct ReleaseBuffer {
+  BufferId buffer;
+};
 // The export opens (reads and writes are taken) or closes (further pieces are answered not_source).
-struct ExportState { bool open; };
-struct CommandDone { CommandId id; Refusal refusal; };   // none: done
+struct ExportState {
+  bool open;
+};
+struct CommandDone {
+  CommandId id;
+  Refusal refusal;
+};  // none: done
 
 enum class EventKind : std::uint8_t {
-  link_up, link_down, handshake_refused, split_brain, session_started, resync_started, resync_finished,
-  peer_uptodate, generation_new, degraded, frozen, unfrozen, promoted, demoted, deposed, disk_failed,
-  peer_disk_failed, read_repaired, metadata_failed, data_loss_forced, resync_discards, rolled_back, queue_full, stopped
+  link_up,
+  link_down,
+  handshake_refused,
+  split_brain,
+  session_started,
+  resync_started,
+  resync_finished,
+  peer_uptodate,
+  generation_new,
+  degraded,
+  frozen,
+  unfrozen,
+  promoted,
+  demoted,
+  deposed,
+  disk_failed,
+  peer_disk_failed,
+  read_repaired,
+  metadata_failed,
+  data_loss_forced,
+  resync_discards,
+  rolled_back,
+  queue_full,
+  stopped
 };
 // For logs and `events`: a and b by kind (generation, bytes, term, errno ...), see docs/internals/errors.md.
-struct Event { EventKind kind; Refusal reason; std::uint64_t a; std::uint64_t b; };
+struct Event {
+  EventKind kind;
+  Refusal reason;
+  std::uint64_t a;
+  std::uint64_t b;
+};
 
-using Output = std::variant<DiskIo, MetaWrite, Send, CloseLink, SetLinkWanted, Reply, ReleaseBuffer, ExportState,
-                            CommandDone, Event>;
+using Output = std::variant<DiskIo, MetaWrite, Send, CloseLink, SetLinkWanted, Reply, ReleaseBuffer,
+                            ExportState, CommandDone, Event>;
 
 // Reused between steps so that a step does not allocate.
 using Outputs = std::vector<Output>;

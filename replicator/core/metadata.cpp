@@ -57,7 +57,9 @@ void Metadata::bits_changed(bitmap::RegionRun run, bool set) {
   }
 }
 
-void Metadata::all_changed(bool set) { bits_changed({RegionIndex{0}, dirty.region_count()}, set); }
+void Metadata::all_changed(bool set) {
+  bits_changed({RegionIndex{0}, dirty.region_count()}, set);
+}
 
 void Metadata::set_bits(bitmap::RegionRun run) {
   if (dirty.set(run) > 0) bits_changed(run, true);
@@ -130,7 +132,8 @@ void Metadata::pump(Outputs& out) {
     --log_rewrites_;
     emit_record(out);
   }
-  if (!record_in_flight_ && intents.changed() && (record_wanted_ || intents.waiting_for_record())) emit_record(out);
+  if (!record_in_flight_ && intents.changed() && (record_wanted_ || intents.waiting_for_record()))
+    emit_record(out);
   if (!record_in_flight_ && !intents.changed()) record_wanted_ = false;
 }
 

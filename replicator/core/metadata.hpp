@@ -22,8 +22,8 @@ class Metadata {
 
   Metadata(bitmap::Recovered recovered, NodeIndex peer);
 
-  bitmap::Superblock superblock;      // memory; call superblock_changed() after changes
-  bitmap::DirtyMap dirty;             // bits of the one peer
+  bitmap::Superblock superblock;  // memory; call superblock_changed() after changes
+  bitmap::DirtyMap dirty;         // bits of the one peer
   Intents intents;
 
   // ---- superblock
@@ -67,15 +67,15 @@ class Metadata {
     return in_flight_ == 0 && superblock_durable_ == superblock_wanted_ && log_settled() && !pages_wanted();
   }
 
-  static constexpr OpId kOpBase = OpId{2} << 60;    // ids of metadata writes: kind in bits 56..59
+  static constexpr OpId kOpBase = OpId{2} << 60;  // ids of metadata writes: kind in bits 56..59
   static bool is_metadata_op(OpId op) { return op >> 60 == 2; }
 
  private:
   struct Page {
-    std::uint64_t version = 0;          // of the bits in memory
-    std::uint64_t set_version = 0;      // version of the last *set*
+    std::uint64_t version = 0;      // of the bits in memory
+    std::uint64_t set_version = 0;  // version of the last *set*
     std::uint64_t durable = 0;
-    std::uint64_t writing = 0;          // version being written; 0: none
+    std::uint64_t writing = 0;  // version being written; 0: none
     bool wanted = false;
   };
   static constexpr std::size_t kPageBuffers = 8;
@@ -95,7 +95,7 @@ class Metadata {
   Ticket superblock_wanted_ = 0;
   Ticket superblock_writing_ = 0;
   Ticket superblock_durable_ = 0;
-  int superblock_copy_ = -1;            // copy in flight; -1: none
+  int superblock_copy_ = -1;  // copy in flight; -1: none
   std::array<BlockBuffer, 2> superblock_buffers_{};
 
   std::uint64_t log_sequence_;
@@ -105,9 +105,9 @@ class Metadata {
   bool log_rewrites_allowed_ = false;
   std::array<std::byte, 2 * bitmap::kBlockSize> record_buffer_{};
   std::vector<ExtentIndex> record_extents_;
-  std::vector<bitmap::ReliedPage> relied_;    // recently written pages, oldest first
+  std::vector<bitmap::ReliedPage> relied_;  // recently written pages, oldest first
 
-  std::vector<Page> pages_;             // of the peer's slot
+  std::vector<Page> pages_;  // of the peer's slot
   std::vector<std::uint64_t> page_sequences_;
   std::size_t page_scan_ = 0;
   std::size_t pages_wanted_count_ = 0;

@@ -11,20 +11,38 @@ Mirror::Mirror(Config config, bitmap::Recovered recovered)
     : impl_{std::make_unique<Impl>(std::move(config), std::move(recovered))} {}
 Mirror::~Mirror() = default;
 
-void Mirror::start(Instant now, Outputs& out) { impl_->start(now, out); }
-void Mirror::step(Instant now, const Input& in, Outputs& out) { impl_->step(now, in, out); }
-void Mirror::turn_end(Instant now, Outputs& out) { impl_->turn_end(now, out); }
-Instant Mirror::next_deadline() const { return impl_->next_deadline(); }
-MirrorSnapshot Mirror::snapshot() const { return impl_->snapshot(); }
-const bitmap::Superblock& Mirror::superblock() const { return impl_->meta_.superblock; }
-const bitmap::DirtyMap& Mirror::dirty() const { return impl_->meta_.dirty; }
-bool Mirror::is_hot(ExtentIndex extent) const { return impl_->meta_.intents.find(extent) != kNoSlot; }
-void Mirror::check_invariants() const { impl_->check_deep(); }
+void Mirror::start(Instant now, Outputs& out) {
+  impl_->start(now, out);
+}
+void Mirror::step(Instant now, const Input& in, Outputs& out) {
+  impl_->step(now, in, out);
+}
+void Mirror::turn_end(Instant now, Outputs& out) {
+  impl_->turn_end(now, out);
+}
+Instant Mirror::next_deadline() const {
+  return impl_->next_deadline();
+}
+MirrorSnapshot Mirror::snapshot() const {
+  return impl_->snapshot();
+}
+const bitmap::Superblock& Mirror::superblock() const {
+  return impl_->meta_.superblock;
+}
+const bitmap::DirtyMap& Mirror::dirty() const {
+  return impl_->meta_.dirty;
+}
+bool Mirror::is_hot(ExtentIndex extent) const {
+  return impl_->meta_.intents.find(extent) != kNoSlot;
+}
+void Mirror::check_invariants() const {
+  impl_->check_deep();
+}
 
 namespace {
 constexpr std::size_t kRingCapacity = 4096;
 constexpr std::size_t kSentPiecesMax = 256;
-constexpr std::size_t kSpareOps = 64;   // resync pieces, bit clears
+constexpr std::size_t kSpareOps = 64;  // resync pieces, bit clears
 }  // namespace
 
 Mirror::Impl::Impl(Config config, bitmap::Recovered recovered)
@@ -75,7 +93,7 @@ void Mirror::Impl::start(Instant now, Outputs& out) {
   s.clean = false;
   // A disk that failed was detached with unknown content since its last good flush; the peer's bits cover it.
   if (s.disk_state == DiskState::failed) s.disk_state = DiskState::inconsistent;
-  if (peer().identity == 0) {   // never met: it has nothing
+  if (peer().identity == 0) {  // never met: it has nothing
     peer().needs_full = true;
     peer().data = PeerData::lacks;
     meta_.set_all_bits();
@@ -146,24 +164,34 @@ void Mirror::Impl::on_disk_done(const DiskDone& in) {
   TB_ASSERT(disk_in_flight_ > 0);
   --disk_in_flight_;
   switch (in.op >> 60) {
-    case kLocalFlush >> 60: return on_local_flush_done(in.error);
-    case kBarrierFlush >> 60: return on_barrier_flushed(in.error);
-    default: break;
+    case kLocalFlush >> 60:
+      return on_local_flush_done(in.error);
+    case kBarrierFlush >> 60:
+      return on_barrier_flushed(in.error);
+    default:
+      break;
   }
   const auto i = static_cast<OpIndex>(in.op & 0xffff);
   Op& op = ops_[i];
   TB_ASSERT(op.kind != OpKind::none && disk_id(i) == in.op && op.local_pending);
   op.local_pending = false;
   switch (op.kind) {
-    case OpKind::read: return on_local_read_done(i, in.error, in.buffer);
+    case OpKind::read:
+      return on_local_read_done(i, in.error, in.buffer);
     case OpKind::write:
-    case OpKind::zero: return on_local_write_done(i, in.error);
-    case OpKind::repair: return on_repair_done(i, in.error);
-    case OpKind::resync: return on_piece_read(i, in.error, in.buffer);
-    case OpKind::apply: return on_apply_done(i, in.error);
-    case OpKind::peer_read: return finish_peer_read(i, in.error, in.buffer);
+    case OpKind::zero:
+      return on_local_write_done(i, in.error);
+    case OpKind::repair:
+      return on_repair_done(i, in.error);
+    case OpKind::resync:
+      return on_piece_read(i, in.error, in.buffer);
+    case OpKind::apply:
+      return on_apply_done(i, in.error);
+    case OpKind::peer_read:
+      return finish_peer_read(i, in.error, in.buffer);
     case OpKind::none:
-    case OpKind::clear_bits: break;
+    case OpKind::clear_bits:
+      break;
   }
   TB_ASSERT(false);
 }
@@ -174,8 +202,10 @@ void Mirror::Impl::on_meta_done(const MetaDone& in) {
   waiting_changed_ = true;
   if (!was_failed && meta_.failed()) {
     event(EventKind::metadata_failed, Refusal::metadata_failed, static_cast<std::uint64_t>(in.error));
-    if (acting_source()) detach_local(in.error);
-    else replica_failed(in.error);
+    if (acting_source())
+      detach_local(in.error);
+    else
+      replica_failed(in.error);
   }
 }
 
@@ -205,8 +235,8 @@ bool Mirror::Impl::pump_once() {
 }
 
 Instant Mirror::Impl::next_deadline() const {
-  Instant t = std::min({phase_deadline_, intent_check_at_, promote_.deadline, demote_.deadline, resync_retry_at_,
-                        switchover_deadline_});
+  Instant t = std::min({phase_deadline_, intent_check_at_, promote_.deadline, demote_.deadline,
+                        resync_retry_at_, switchover_deadline_});
   if (link_ != 0 && !link_closing_) {
     t = std::min(t, last_sent_ + policy().peer_timeout / 3);
     t = std::min(t, last_received_ + policy().peer_timeout);
@@ -230,8 +260,9 @@ void Mirror::Impl::check_deep() const {
   for (const Op& op : ops_) {
     if (op.kind == OpKind::none) continue;
     if (op.slot != kNoSlot) TB_ASSERT(meta_.intents.slots()[op.slot].used);
-    if ((op.kind == OpKind::write || op.kind == OpKind::zero) && op.local_pending && !TB_MUTANT(intent_after_data)) {
-      TB_ASSERT(op.slot != kNoSlot && meta_.intents.slots()[op.slot].listed);   // P3
+    if ((op.kind == OpKind::write || op.kind == OpKind::zero) && op.local_pending &&
+        !TB_MUTANT(intent_after_data)) {
+      TB_ASSERT(op.slot != kNoSlot && meta_.intents.slots()[op.slot].listed);  // P3
     }
   }
 }

@@ -66,11 +66,15 @@ void Mirror::Impl::on_granted(OpIndex i) {
       waiting_.push_back(i);
       waiting_changed_ = true;
       return;
-    case OpKind::resync: return read_piece(i);
-    case OpKind::clear_bits: return clear_piece(i);
+    case OpKind::resync:
+      return read_piece(i);
+    case OpKind::clear_bits:
+      return clear_piece(i);
     case OpKind::apply:
-    case OpKind::peer_read: return apply_granted(i);
-    case OpKind::none: break;
+    case OpKind::peer_read:
+      return apply_granted(i);
+    case OpKind::none:
+      break;
   }
   TB_ASSERT(false);
 }
@@ -86,7 +90,7 @@ void Mirror::Impl::reply(Op& op, Status status) {
   op.replied = true;
   const bool is_read = op.kind == OpKind::read || op.kind == OpKind::repair;
   emit(Reply{op.request, status, is_read ? op.buffer : 0});
-  if (is_read) op.buffer = 0;   // the engine's again
+  if (is_read) op.buffer = 0;  // the engine's again
 }
 
 bitmap::RegionRun Mirror::Impl::regions_out(const ByteRange& range) const {
@@ -114,7 +118,7 @@ std::uint64_t Mirror::Impl::want_local_flush() {
 
 void Mirror::Impl::pump_local_flush() {
   if (flush_running_ || flush_wanted_ <= flush_started_) return;
-  if (detached_ || flush_failed_) return;   // whoever waits learns from detached_ or flush_failed_
+  if (detached_ || flush_failed_) return;  // whoever waits learns from detached_ or flush_failed_
   ++flush_started_;
   flush_running_ = true;
   flush_cover_ = ring_.local_done_through();
@@ -133,8 +137,10 @@ void Mirror::Impl::on_local_flush_done(int error) {
   if (error != 0) {
     // Never retried into success: the kernel may have dropped the pages it could not write.
     flush_failed_ = true;
-    if (acting_source()) detach_local(error);
-    else replica_failed(error);
+    if (acting_source())
+      detach_local(error);
+    else
+      replica_failed(error);
     return;
   }
   flush_done_ = flush_started_;

@@ -19,7 +19,8 @@ inline constexpr OpIndex kNoOp = 0xffff;
 
 class RangeLocks {
  public:
-  explicit RangeLocks(std::size_t op_count) : entries_(op_count), heads_(kBuckets, kNoOp), tails_(kBuckets, kNoOp) {}
+  explicit RangeLocks(std::size_t op_count)
+      : entries_(op_count), heads_(kBuckets, kNoOp), tails_(kBuckets, kNoOp) {}
 
   // True: granted now; false: `op` is handed to the callback of some later release().
   bool acquire(OpIndex op, ByteRange range, bool exclusive) {

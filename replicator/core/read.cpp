@@ -15,8 +15,10 @@ void Mirror::Impl::on_client_read(const ClientRead& in) {
   ops_[i].request = in.request;
   ops_[i].range = in.range;
   ops_[i].buffer = in.buffer;
-  if (TB_MUTANT(read_ignores_writes)) granted_.push_back(i);
-  else lock(i, false);
+  if (TB_MUTANT(read_ignores_writes))
+    granted_.push_back(i);
+  else
+    lock(i, false);
 }
 
 bool Mirror::Impl::try_start_read(OpIndex i) {
@@ -124,7 +126,7 @@ void Mirror::Impl::on_repair_done(OpIndex i, int error) {
     meta_.set_bits(regions_out(op.range));
     detach_local(error);
   }
-  reply(op, Status::ok);   // the data came from an up-to-date peer
+  reply(op, Status::ok);  // the data came from an up-to-date peer
   free_op(i);
   waiting_changed_ = true;
 }

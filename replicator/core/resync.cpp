@@ -58,8 +58,8 @@ bool Mirror::Impl::pump_resync() {
       progress |= start_piece(run);
     }
   }
-  const std::uint32_t limit = client_ops_ > 0 ? std::max<std::uint32_t>(config_.resync_pieces_max / 2, 1)
-                                              : config_.resync_pieces_max;
+  const std::uint32_t limit =
+      client_ops_ > 0 ? std::max<std::uint32_t>(config_.resync_pieces_max / 2, 1) : config_.resync_pieces_max;
   while (pieces_ < limit && sent_pieces_.size() + pieces_ < 250) {
     const auto run = meta_.dirty.next_dirty(RegionIndex{resync_cursor_}, kPieceMax.value() / region_size);
     if (!run) return pass_ended() || progress;
@@ -107,8 +107,10 @@ bool Mirror::Impl::start_piece(bitmap::RegionRun run) {
   ++pieces_;
   ops_[i].range = range_of(run);
   ops_[i].handle = session_;
-  if (TB_MUTANT(resync_without_lock)) granted_.push_back(i);
-  else lock(i, false);
+  if (TB_MUTANT(resync_without_lock))
+    granted_.push_back(i);
+  else
+    lock(i, false);
   return true;
 }
 
@@ -128,7 +130,7 @@ void Mirror::Impl::on_piece_read(OpIndex i, int error, BufferId buffer) {
   op.buffer = buffer;
   const bool current = op.handle == session_ && in_stream_ && !detached_;
   if (error != 0 && current) {
-    resync_error_ = true;   // its bits stay; the operator sees where
+    resync_error_ = true;  // its bits stay; the operator sees where
     event(EventKind::disk_failed, Refusal::none, static_cast<std::uint64_t>(error), op.range.offset.value());
   }
   if (error == 0 && current && !ring_.full()) {
@@ -212,8 +214,10 @@ void Mirror::Impl::check_orphans() {
   for (std::size_t n = orphans_.size(); n > 0; --n) {
     const OpIndex i = orphans_[n - 1];
     const bool equal = in_ack_set_ && !meta_.dirty.any(regions_out(ops_[i].range));
-    if (!acting_source()) finish_write(i, Status::io_error);
-    else if (alone_ok() || equal) finish_write(i, Status::ok);
+    if (!acting_source())
+      finish_write(i, Status::io_error);
+    else if (alone_ok() || equal)
+      finish_write(i, Status::ok);
   }
 }
 

@@ -19,9 +19,12 @@ void Mirror::Impl::on_command(const Command& in) {
       if (role_ == Role::target && !promote_.active) return finish_command(in.id, Refusal::not_source);
       if (role_ != Role::source) return finish_command(in.id, Refusal::busy);
       return begin_demote(in.id, false, false);
-    case Verb::switchover: return on_switchover(in);
-    case Verb::pause: return on_pause(in.id, true);
-    case Verb::resume: return on_pause(in.id, false);
+    case Verb::switchover:
+      return on_switchover(in);
+    case Verb::pause:
+      return on_pause(in.id, true);
+    case Verb::resume:
+      return on_pause(in.id, false);
     case Verb::connect:
     case Verb::disconnect: {
       const bool wanted = in.verb == Verb::connect;
@@ -33,9 +36,12 @@ void Mirror::Impl::on_command(const Command& in) {
       if (!wanted) close_link(Refusal::none);
       return finish_command(in.id, Refusal::none);
     }
-    case Verb::resync: return on_resync_command(in);
-    case Verb::resolve_keep: return on_resolve(in, Resolution::keep);
-    case Verb::resolve_discard: return on_resolve(in, Resolution::discard);
+    case Verb::resync:
+      return on_resync_command(in);
+    case Verb::resolve_keep:
+      return on_resolve(in, Resolution::keep);
+    case Verb::resolve_discard:
+      return on_resolve(in, Resolution::discard);
     case Verb::set_policy:
       config_.policy = in.policy;
       waiting_changed_ = again_ = true;
@@ -82,7 +88,8 @@ void Mirror::Impl::on_resync_command(const Command& in) {
 
 void Mirror::Impl::on_resolve(const Command& in, Resolution resolution) {
   if (refusal_ != Refusal::split_brain) return finish_command(in.id, Refusal::no_split_brain);
-  if (role_ == Role::source && resolution == Resolution::discard) return finish_command(in.id, Refusal::already_source);
+  if (role_ == Role::source && resolution == Resolution::discard)
+    return finish_command(in.id, Refusal::already_source);
   if (resolve_command_ != 0) return finish_command(in.id, Refusal::busy);
   sb().resolution = resolution;
   sb().resolution_against = GenerationId{peer_state_.history.entries[0].id};
@@ -179,8 +186,10 @@ bool Mirror::Impl::pump_promote() {
       if (!meta_.superblock_durable(promote_.ticket)) return false;
       if (!streaming()) {
         const Refusal why = promote_refusal(promote_.confirm_dead, promote_.force);
-        if (why != Refusal::none) abort_promote(why == Refusal::peer_may_have_more ? Refusal::link_lost : why);
-        else become_source();
+        if (why != Refusal::none)
+          abort_promote(why == Refusal::peer_may_have_more ? Refusal::link_lost : why);
+        else
+          become_source();
         return true;
       }
       send(wire::Type::term_taken, sb().term_own.value());
@@ -188,7 +197,7 @@ bool Mirror::Impl::pump_promote() {
       return true;
     default:
       if (!streaming()) {
-        promote_.stage = 2;   // the peer did not confirm: judge anew without it
+        promote_.stage = 2;  // the peer did not confirm: judge anew without it
         return true;
       }
       if (!late) return false;
@@ -249,7 +258,8 @@ void Mirror::Impl::resume_by_itself() {
 void Mirror::Impl::on_term_taken(const MessageIn& in) {
   const Term theirs{in.header.sequence};
   const bool sane = streaming() && term_owner(theirs) == config_.peer && theirs > sb().term_seen;
-  const bool mine_first = role_ != Role::target || (promote_.active && promote_.stage >= 2 && sb().term_own > theirs);
+  const bool mine_first =
+      role_ != Role::target || (promote_.active && promote_.stage >= 2 && sb().term_own > theirs);
   if (!sane || mine_first) return send(wire::Type::term_nack);
   if (promote_.active) abort_promote(Refusal::peer_took_term);
   sb().term_seen = theirs;
@@ -278,7 +288,7 @@ bool Mirror::Impl::pump_follower_tickets() {
   if (resolve_command_ != 0 && meta_.superblock_durable(resolve_ticket_)) {
     finish_command(resolve_command_, Refusal::none);
     resolve_command_ = 0;
-    close_link(Refusal::none);   // the next handshake finds the decision
+    close_link(Refusal::none);  // the next handshake finds the decision
     again_ = true;
   }
   if (attached_ && !resume_tried_ && phase_ == Phase::none) resume_by_itself();
@@ -297,7 +307,8 @@ bool Mirror::Impl::pump_follower_tickets() {
 
 void Mirror::Impl::on_switchover(const Command& in) {
   if (role_ == Role::source) {
-    if (!in_ack_set_) return finish_command(in.id, in_stream_ ? Refusal::resync_running : Refusal::not_connected);
+    if (!in_ack_set_)
+      return finish_command(in.id, in_stream_ ? Refusal::resync_running : Refusal::not_connected);
     if (resync_active_) return finish_command(in.id, Refusal::resync_running);
     return begin_demote(in.id, true, false);
   }
@@ -397,7 +408,9 @@ bool Mirror::Impl::pump_demote() {
       finish_demote();
       return true;
     }
-    default: finish_demote(); return true;
+    default:
+      finish_demote();
+      return true;
   }
 }
 
@@ -474,7 +487,8 @@ bool Mirror::Impl::pump_stop() {
       event(EventKind::stopped);
       finish_command(stop_.command, Refusal::none);
       return true;
-    default: return false;
+    default:
+      return false;
   }
 }
 

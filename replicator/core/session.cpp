@@ -10,11 +10,12 @@ namespace twinblock::core {
 namespace {
 
 bool is_stream(wire::Type t) {
-  return t == wire::Type::write || t == wire::Type::zero || t == wire::Type::flush || t == wire::Type::resync_end;
+  return t == wire::Type::write || t == wire::Type::zero || t == wire::Type::flush ||
+         t == wire::Type::resync_end;
 }
 bool outside_session(wire::Type t) {
-  return t == wire::Type::hello || t == wire::Type::state || t == wire::Type::verdict || t == wire::Type::refuse ||
-         t == wire::Type::ping || t == wire::Type::pong || t == wire::Type::paused;
+  return t == wire::Type::hello || t == wire::Type::state || t == wire::Type::verdict ||
+         t == wire::Type::refuse || t == wire::Type::ping || t == wire::Type::pong || t == wire::Type::paused;
 }
 
 }  // namespace
@@ -46,8 +47,10 @@ template <class Body>
 void Mirror::Impl::send_body(wire::Type type, const Body& body, std::uint32_t handle) {
   if (link_ == 0 || link_closing_) return;
   std::size_t size = 0;
-  if constexpr (std::is_same_v<Body, std::size_t>) size = body;      // already in body_
-  else size = wire::encode(body, body_);
+  if constexpr (std::is_same_v<Body, std::size_t>)
+    size = body;  // already in body_
+  else
+    size = wire::encode(body, body_);
   wire::Header h;
   h.type = type;
   h.handle = handle;
@@ -57,7 +60,8 @@ void Mirror::Impl::send_body(wire::Type type, const Body& body, std::uint32_t ha
   if (type == wire::Type::bitmap_data) h.offset = resync_cursor_;
   last_sent_ = now_;
   // Each body gets room of its own until the engine copied it, right after this step.
-  body_out_.push_back(std::vector<std::byte>(body_.begin(), body_.begin() + static_cast<std::ptrdiff_t>(size)));
+  body_out_.push_back(
+      std::vector<std::byte>(body_.begin(), body_.begin() + static_cast<std::ptrdiff_t>(size)));
   if (is_stream(type)) {
     h.handle = ++stream_count_;
     h.sequence = resync_end_sequence_;
@@ -140,11 +144,8 @@ void Mirror::Impl::on_message(const MessageIn& in) {
   }
   // What belongs to an older round or to a source of an older term is not for us any more.
   if (session_ == 0 || in.header.session != session_) return drop();
-  if (in.header.term < sb().term_seen.value() && !TB_MUTANT(older_term_accepted)) {
-    const bool harmless = type == wire::Type::ack || type == wire::Type::stable_saved ||
-                          type == wire::Type::demoted_ack || type == wire::Type::term_nack;
-    if (!harmless) return drop();
-  }
+  const bool old_term = !leading_ && in.header.term < sb().term_seen.value();
+  if (old_term && type != wire::Type::term_nack && !TB_MUTANT(older_term_accepted)) return drop();
   if (is_stream(type) || type == wire::Type::read_request) return on_stream(in);
   if (type == wire::Type::read_reply) return on_read_reply(in);
   drop();
@@ -154,25 +155,33 @@ void Mirror::Impl::on_message(const MessageIn& in) {
 void Mirror::Impl::dispatch_control(const MessageIn& in) {
   const wire::Header& h = in.header;
   switch (h.type) {
-    case wire::Type::hello: return on_hello(in);
-    case wire::Type::state: return on_state(in);
-    case wire::Type::verdict: return on_verdict(in);
+    case wire::Type::hello:
+      return on_hello(in);
+    case wire::Type::state:
+      return on_state(in);
+    case wire::Type::verdict:
+      return on_verdict(in);
     case wire::Type::refuse:
       refusal_ = Refusal::peer_refused;
       return;
-    case wire::Type::bitmap_data: return on_bitmap_data(in);
+    case wire::Type::bitmap_data:
+      return on_bitmap_data(in);
     case wire::Type::bitmap_end:
       if (phase_ != Phase::bitmap) return close_link(Refusal::bad_message);
       return prepare_session();
-    case wire::Type::session_start: return on_session_start(in);
-    case wire::Type::session_ready: return on_session_ready(in);
+    case wire::Type::session_start:
+      return on_session_start(in);
+    case wire::Type::session_ready:
+      return on_session_ready(in);
     case wire::Type::ack: {
-      const bool sane = in_stream_ && h.sequence <= h.offset && h.aux <= h.sequence && h.offset < ring_.next();
+      const bool sane =
+          in_stream_ && h.sequence <= h.offset && h.aux <= h.sequence && h.offset < ring_.next();
       if (!in_stream_) return;
       if (!sane) return close_link(Refusal::bad_message);
       return on_ack(h.offset, h.sequence, h.aux);
     }
-    case wire::Type::resync_done: return on_resync_done(in);
+    case wire::Type::resync_done:
+      return on_resync_done(in);
     case wire::Type::replica_failed:
       event(EventKind::peer_disk_failed, Refusal::peer_disk_failed, h.aux);
       return close_link(Refusal::peer_disk_failed);
@@ -182,14 +191,18 @@ void Mirror::Impl::dispatch_control(const MessageIn& in) {
         meta_.superblock_changed();
       }
       return;
-    case wire::Type::degrade: return on_degrade(in);
-    case wire::Type::degrade_ack: return on_degrade_ack();
-    case wire::Type::demoted: return on_demoted(in);
+    case wire::Type::degrade:
+      return on_degrade(in);
+    case wire::Type::degrade_ack:
+      return on_degrade_ack();
+    case wire::Type::demoted:
+      return on_demoted(in);
     case wire::Type::demoted_ack:
       if (demote_.active && demote_.stage == 3) demote_.stage = 4;
       again_ = true;
       return;
-    case wire::Type::term_taken: return on_term_taken(in);
+    case wire::Type::term_taken:
+      return on_term_taken(in);
     case wire::Type::term_ack:
       if (promote_.active && promote_.stage == 3 && h.sequence == sb().term_own.value()) become_source();
       return;
@@ -210,7 +223,8 @@ void Mirror::Impl::dispatch_control(const MessageIn& in) {
       phase_ = Phase::idle;
       phase_deadline_ = Instant::never();
       return;
-    default: return close_link(Refusal::bad_message);
+    default:
+      return close_link(Refusal::bad_message);
   }
 }
 
@@ -218,12 +232,15 @@ void Mirror::Impl::dispatch_control(const MessageIn& in) {
 
 Refusal Mirror::Impl::check_hello(const wire::HelloBody& h) const {
   const bitmap::Geometry& g = sb().geometry;
-  if (h.protocol_max < wire::kProtocolMin || h.protocol_min > wire::kProtocolMax) return Refusal::protocol_version;
+  if (h.protocol_max < wire::kProtocolMin || h.protocol_min > wire::kProtocolMax)
+    return Refusal::protocol_version;
   if (h.required_features != 0) return Refusal::required_feature;
   if (h.mirror_name != config_.mirror_name) return Refusal::mirror_name;
   if (h.mirror_id != 0 && sb().mirror_id != 0 && h.mirror_id != sb().mirror_id) return Refusal::mirror_id;
-  if (h.node != config_.peer.value() || h.identity == 0 || h.identity == sb().identity) return Refusal::node_index;
-  if (h.size != g.size.value() || h.region_size != g.region_size || h.logical_block_size != g.logical_block_size) {
+  if (h.node != config_.peer.value() || h.identity == 0 || h.identity == sb().identity)
+    return Refusal::node_index;
+  if (h.size != g.size.value() || h.region_size != g.region_size ||
+      h.logical_block_size != g.logical_block_size) {
     return Refusal::geometry;
   }
   if (h.config_text != config_.config_text) return Refusal::config_differs;
@@ -274,14 +291,17 @@ bool Mirror::Impl::pump_session() {
       if (!state_sent_ || !state_received_) return false;
       evaluate();
       return true;
-    case Phase::preparing: return pump_prepare();
-    case Phase::adopting: return pump_adopt();
+    case Phase::preparing:
+      return pump_prepare();
+    case Phase::adopting:
+      return pump_adopt();
     case Phase::idle:
       if (!track_restart_ || !alone_ok()) return false;
       track_restart_ = false;
       start_round();
       return true;
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -342,7 +362,9 @@ void Mirror::Impl::on_state(const MessageIn& in) {
   if (acting_source() && body->term_seen > sb().term_own.value()) depose();
 }
 
-NodeView Mirror::Impl::my_view() const { return {config_.node, sb().identity, sb().mirror_id, my_state_}; }
+NodeView Mirror::Impl::my_view() const {
+  return {config_.node, sb().identity, sb().mirror_id, my_state_};
+}
 NodeView Mirror::Impl::peer_view() const {
   return {config_.peer, peer_hello_.identity, peer_hello_.mirror_id, peer_state_};
 }
@@ -395,9 +417,12 @@ void Mirror::Impl::enter_session() {
     if (verdict_.kind == VerdictKind::resync && !verdict_.full && my_state_.dirty_regions > 0) send_bitmap();
     return;
   }
-  const bool bits_come = verdict_.kind == VerdictKind::resync && !verdict_.full && peer_state_.dirty_regions > 0;
-  if (bits_come) phase_ = Phase::bitmap;
-  else prepare_session();
+  const bool bits_come =
+      verdict_.kind == VerdictKind::resync && !verdict_.full && peer_state_.dirty_regions > 0;
+  if (bits_come)
+    phase_ = Phase::bitmap;
+  else
+    prepare_session();
 }
 
 // ------------------------------------------------------------------------------------------------ the end

@@ -2,7 +2,8 @@
 //
 // Leader:    bits of both merged ─▶ pages durable ─▶ superblock {base generation, what the peer has} ─▶
 //            session_start ─▶ session_ready received ─▶ the peer is in the stream from the next number on
-// Follower:  session_start ─▶ superblock {term, inconsistent + where from} ─▶ own bits cleared ─▶ session_ready
+// Follower:  session_start ─▶ superblock {term, inconsistent + where from} ─▶ own bits cleared ─▶
+// session_ready
 //
 // A crash between any two leaves more bits than needed, or a follower marked inconsistent that nothing was
 // written to yet; the leader's base generation then equals the follower's, so the bits go on being usable.
@@ -12,7 +13,7 @@
 
 namespace twinblock::core {
 namespace {
-constexpr std::size_t kBitmapChunk = 32u << 10;   // bytes of raw bits per message
+constexpr std::size_t kBitmapChunk = 32u << 10;  // bytes of raw bits per message
 constexpr std::uint64_t kSequenceBlock = std::uint64_t{1} << 32;
 }  // namespace
 
@@ -21,7 +22,8 @@ void Mirror::Impl::send_bitmap() {
   const std::uint64_t region_size = sb().geometry.region_size;
   if (!TB_MUTANT(follower_bits_ignored)) {
     for (std::uint64_t first = 0; first < meta_.dirty.region_count(); first += kBitmapChunk * 8) {
-      const std::uint64_t count = std::min<std::uint64_t>(kBitmapChunk * 8, meta_.dirty.region_count() - first);
+      const std::uint64_t count =
+          std::min<std::uint64_t>(kBitmapChunk * 8, meta_.dirty.region_count() - first);
       if (!meta_.dirty.any({RegionIndex{first}, count})) continue;
       const std::size_t bytes = static_cast<std::size_t>((count + 7) / 8);
       meta_.dirty.copy_bytes(RegionIndex{first}, std::span{body_}.first(bytes));
@@ -46,7 +48,8 @@ wire::History Mirror::Impl::my_history() const {
   h.count = sb().generation_count;
   for (std::uint32_t i = 0; i < h.count; ++i) {
     const bitmap::GenerationEntry& g = sb().generations[i];
-    h.entries[i] = {g.id.value(), g.parent.value(), g.first_sequence.value(), static_cast<std::uint8_t>(g.cause)};
+    h.entries[i] = {g.id.value(), g.parent.value(), g.first_sequence.value(),
+                    static_cast<std::uint8_t>(g.cause)};
   }
   return h;
 }
@@ -56,7 +59,8 @@ void Mirror::Impl::adopt_history(const wire::History& h) {
   for (std::uint32_t i = 0; i < sb().generation_count; ++i) {
     const wire::HistoryEntry& e = h.entries[i];
     const auto cause = static_cast<GenerationCause>(std::min<std::uint8_t>(e.cause, 4));
-    sb().generations[i] = {GenerationId{e.id}, GenerationId{e.parent}, SequenceNumber{e.first_sequence}, cause};
+    sb().generations[i] = {GenerationId{e.id}, GenerationId{e.parent}, SequenceNumber{e.first_sequence},
+                           cause};
   }
 }
 
@@ -99,8 +103,10 @@ bool Mirror::Impl::pump_prepare() {
     bitmap::PeerRecord& p = peer();
     p.base_generation = GenerationId{peer_state_.history.count == 0 ? 0 : peer_state_.history.entries[0].id};
     if (!(detached_ && verdict_.kind == VerdictKind::in_sync)) p.needs_full = false;
-    if (!same) p.data = PeerData::lacks;
-    else if (p.data != PeerData::handed_over || role_ == Role::source) p.data = PeerData::maybe_current;
+    if (!same)
+      p.data = PeerData::lacks;
+    else if (p.data != PeerData::handed_over || role_ == Role::source)
+      p.data = PeerData::maybe_current;
     sb().resolution = Resolution::none;
     sb().term_seen = std::max(sb().term_seen, Term{peer_state_.term_seen});
     reserve_sequences(higher ? peer_state_.sequence_limit : 0);
@@ -191,6 +197,7 @@ void Mirror::Impl::on_session_ready(const MessageIn& in) {
   window_bytes_ = body->window_bytes;
   phase_ = Phase::streaming;
   phase_deadline_ = Instant::never();
+  peer_hello_.mirror_id = sb().mirror_id;  // a fresh target has adopted it by now
   in_stream_ = true;
   peer_received_ = peer_applied_ = peer_stable_ = flush_point_sent_ = ring_.next() - 1;
   unapplied_messages_ = unapplied_bytes_ = 0;
@@ -199,10 +206,12 @@ void Mirror::Impl::on_session_ready(const MessageIn& in) {
   degrade_wanted_ = alone_granted_ = false;
   if (frozen_) event(EventKind::unfrozen);
   frozen_ = false;
-  if (detached_) degrade_acked_ = true;   // same generation: the peer has noted it
+  if (detached_) degrade_acked_ = true;  // same generation: the peer has noted it
   event(EventKind::session_started, Refusal::none, session_, verdict_.rule);
-  if (verdict_.kind == VerdictKind::resync) begin_resync();
-  else check_orphans();
+  if (verdict_.kind == VerdictKind::resync)
+    begin_resync();
+  else
+    check_orphans();
   waiting_changed_ = again_ = true;
   resume_by_itself();
 }

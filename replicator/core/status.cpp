@@ -7,10 +7,14 @@ namespace twinblock::core {
 ReplicaState Mirror::Impl::replica_state() const {
   if (detached_ || meta_.failed()) return ReplicaState::failed;
   switch (sb().disk_state) {
-    case DiskState::failed: return ReplicaState::failed;
-    case DiskState::inconsistent: return ReplicaState::inconsistent;
-    case DiskState::outdated: return ReplicaState::outdated;
-    case DiskState::consistent: break;
+    case DiskState::failed:
+      return ReplicaState::failed;
+    case DiskState::inconsistent:
+      return ReplicaState::inconsistent;
+    case DiskState::outdated:
+      return ReplicaState::outdated;
+    case DiskState::consistent:
+      break;
   }
   const bool proved = acting_source() || (streaming() && (leading_ || replica_uptodate_));
   return proved ? ReplicaState::uptodate : ReplicaState::consistent;
@@ -18,7 +22,8 @@ ReplicaState Mirror::Impl::replica_state() const {
 
 ReplicaState Mirror::Impl::peer_replica_state() const {
   if (!streaming()) {
-    if (peer().data == PeerData::lacks) return peer().identity == 0 ? ReplicaState::unknown : ReplicaState::outdated;
+    if (peer().data == PeerData::lacks)
+      return peer().identity == 0 ? ReplicaState::unknown : ReplicaState::outdated;
     return ReplicaState::unknown;
   }
   if (!leading_) {
@@ -32,7 +37,8 @@ LinkState Mirror::Impl::link_state() const {
   if (refusal_ == Refusal::split_brain && !streaming()) return LinkState::split_brain;
   if (paused_ || peer_paused_) return LinkState::paused;
   if (streaming()) {
-    if (leading_ && resync_active_) return resync_may_start() ? LinkState::resyncing : LinkState::resync_pending;
+    if (leading_ && resync_active_)
+      return resync_may_start() ? LinkState::resyncing : LinkState::resync_pending;
     if (!leading_ && !replica_uptodate_) return LinkState::resyncing;
     return LinkState::connected;
   }
@@ -42,9 +48,9 @@ LinkState Mirror::Impl::link_state() const {
 
 // Nothing under way on disk, in the metadata or in the stream.
 bool Mirror::Impl::idle() const {
-  return attached_ && disk_in_flight_ == 0 && meta_.settled() && waiting_.empty() && ring_.empty() && apply_.empty() &&
-         !flush_round_active_ && flush_waiting_.empty() && !promote_.active && !demote_.active && !negotiating() &&
-         pieces_ == 0 && client_ops_ == 0;
+  return attached_ && disk_in_flight_ == 0 && meta_.settled() && waiting_.empty() && ring_.empty() &&
+         apply_.empty() && !flush_round_active_ && flush_waiting_.empty() && !promote_.active &&
+         !demote_.active && !negotiating() && pieces_ == 0 && client_ops_ == 0;
 }
 
 MirrorSnapshot Mirror::Impl::snapshot() const {

@@ -8,36 +8,36 @@ namespace twinblock::core {
 
 struct MirrorSnapshot {
   Role role = Role::target;
-  ReplicaState replica = ReplicaState::unknown;        // ours
-  ReplicaState peer_replica = ReplicaState::unknown;   // as far as known
-  PeerData peer_data = PeerData::unknown;              // durably recorded
+  ReplicaState replica = ReplicaState::unknown;       // ours
+  ReplicaState peer_replica = ReplicaState::unknown;  // as far as known
+  PeerData peer_data = PeerData::unknown;             // durably recorded
   LinkState link = LinkState::down;
   Mode mode = Mode::sync;
   GenerationId generation;
   Term term_own;
   Term term_seen;
   std::uint64_t mirror_id = 0;
-  bool leader = false;                // we number the stream of the session
-  bool in_ack_set = false;            // the peer's answer is waited for
+  bool leader = false;      // we number the stream of the session
+  bool in_ack_set = false;  // the peer's answer is waited for
   bool export_open = false;
-  bool frozen = false;                // writes wait for the right to write alone
+  bool frozen = false;  // writes wait for the right to write alone
   bool paused = false;
-  Refusal refusal = Refusal::none;    // why link is refused or split_brain, or why we wait
-  std::uint8_t redundancy = 0;        // copies an acknowledged write has
-  bool promotable = false;            // without force or confirmation
-  Refusal promote_refusal = Refusal::none;   // why not
-  std::uint64_t dirty_bytes = 0;      // the peer may differ here (regions with bits)
+  Refusal refusal = Refusal::none;          // why link is refused or split_brain, or why we wait
+  std::uint8_t redundancy = 0;              // copies an acknowledged write has
+  bool promotable = false;                  // without force or confirmation
+  Refusal promote_refusal = Refusal::none;  // why not
+  std::uint64_t dirty_bytes = 0;            // the peer may differ here (regions with bits)
   std::uint64_t hot_extents = 0;
   std::uint64_t resync_total_bytes = 0;
   std::uint64_t resync_done_bytes = 0;
-  std::uint64_t queue_bytes = 0;      // sent or queued, not acknowledged as applied by the peer
+  std::uint64_t queue_bytes = 0;  // sent or queued, not acknowledged as applied by the peer
   Instant oldest_unacknowledged = Instant::never();
   SequenceNumber next_sequence;
   SequenceNumber peer_applied;
   SequenceNumber peer_stable;
-  std::uint8_t verdict_rule = 0;      // row of docs/internals/generations.md that fired last
-  std::uint64_t would_lose_bytes = 0; // what a forced or resolved decision would discard here
-  bool idle = false;                  // nothing in flight on disk, metadata or stream
+  std::uint8_t verdict_rule = 0;       // row of docs/internals/generations.md that fired last
+  std::uint64_t would_lose_bytes = 0;  // what a forced or resolved decision would discard here
+  bool idle = false;                   // nothing in flight on disk, metadata or stream
 };
 
 }  // namespace twinblock::core

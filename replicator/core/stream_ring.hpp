@@ -13,11 +13,11 @@
 namespace twinblock::core {
 
 struct StreamEntry {
-  OpIndex op = kNoOp;          // client operation still waiting for this entry
+  OpIndex op = kNoOp;  // client operation still waiting for this entry
   bool sent = false;
   bool local_done = false;
   bool peer_done = false;
-  std::uint32_t bytes = 0;     // of payload sent
+  std::uint32_t bytes = 0;  // of payload sent
   Instant started;
 };
 
@@ -76,7 +76,7 @@ class StreamRing {
   std::vector<StreamEntry> entries_;
   std::uint64_t head_ = 1;
   std::uint64_t next_ = 1;
-  std::uint64_t local_cursor_ = 1;   // lowest number not done locally
+  std::uint64_t local_cursor_ = 1;  // lowest number not done locally
 };
 
 }  // namespace twinblock::core

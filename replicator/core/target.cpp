@@ -23,7 +23,8 @@ bool Mirror::Impl::stream_message_ok(const MessageIn& in) const {
   if (h.length == 0 || h.offset >= size || h.length > size - h.offset) return false;
   if (h.offset % block != 0 || h.length % block != 0) return false;
   if (h.offset / kExtentSize.value() != (h.offset + h.length - 1) / kExtentSize.value()) return false;
-  if (free_ops_.size() <= config_.client_ops_max / 2 || (h.type == wire::Type::write) != (in.payload != 0)) return false;
+  if (free_ops_.size() <= config_.client_ops_max / 2 || (h.type == wire::Type::write) != (in.payload != 0))
+    return false;
   // Nobody resyncs a replica that is in sync.
   return (h.flags & wire::kResync) == 0 || !replica_uptodate_ || verdict_.stays_promotable;
 }
@@ -39,7 +40,9 @@ void Mirror::Impl::on_stream(const MessageIn& in) {
   ApplyEntry e;
   e.sequence = h.sequence;
   switch (h.type) {
-    case wire::Type::flush: e.kind = ApplyEntry::Kind::flush; break;
+    case wire::Type::flush:
+      e.kind = ApplyEntry::Kind::flush;
+      break;
     case wire::Type::resync_end: {
       const auto body = wire::decode_history(in.body);
       if (!body.has_value() || body->history.count == 0) return close_link(Refusal::bad_message);
@@ -58,13 +61,15 @@ void Mirror::Impl::on_stream(const MessageIn& in) {
       op.fua = (h.flags & wire::kFua) != 0;
       op.may_unmap = (h.flags & wire::kMayUnmap) != 0;
       op.handle = h.handle;
-      op.sequence = apply_popped_ + apply_.size();   // number of its entry
+      op.sequence = apply_popped_ + apply_.size();  // number of its entry
       op.request = session_;
       break;
     }
   }
-  if (e.kind != ApplyEntry::Kind::read) received_ = h.sequence;
-  else e.sequence = received_;
+  if (e.kind != ApplyEntry::Kind::read)
+    received_ = h.sequence;
+  else
+    e.sequence = received_;
   apply_.push(e);
   ack_due_ = ack_due_ || policy().mode == Mode::memsync;
   again_ = true;
@@ -92,14 +97,17 @@ void Mirror::Impl::submit_apply(ApplyEntry& e) {
   if (e.kind == ApplyEntry::Kind::flush || e.kind == ApplyEntry::Kind::resync_end) {
     barrier_running_ = true;
     barrier_entry_ = apply_popped_ + apply_submitted_ - 1;
-    if (e.kind == ApplyEntry::Kind::resync_end && TB_MUTANT(uptodate_without_flush)) return on_barrier_flushed(-1);
+    if (e.kind == ApplyEntry::Kind::resync_end && TB_MUTANT(uptodate_without_flush))
+      return on_barrier_flushed(-1);
     ++disk_in_flight_;
     return emit(DiskIo{DiskVerb::flush, false, false, kBarrierFlush | barrier_entry_, ByteRange{}, 0});
   }
-  if (e.kind == ApplyEntry::Kind::read) e.done = true;   // not part of the prefix; its lock orders it
+  if (e.kind == ApplyEntry::Kind::read) e.done = true;  // not part of the prefix; its lock orders it
   const OpIndex i = e.op;
-  if (TB_MUTANT(target_overlap_unordered)) apply_granted(i);
-  else lock(i, e.kind == ApplyEntry::Kind::write);
+  if (TB_MUTANT(target_overlap_unordered))
+    apply_granted(i);
+  else
+    lock(i, e.kind == ApplyEntry::Kind::write);
 }
 
 void Mirror::Impl::apply_granted(OpIndex i) {
@@ -107,8 +115,10 @@ void Mirror::Impl::apply_granted(OpIndex i) {
   op.started = true;
   op.local_pending = true;
   ++disk_in_flight_;
-  if (op.kind == OpKind::peer_read) return emit(DiskIo{DiskVerb::read, false, false, disk_id(i), op.range, 0});
-  emit(DiskIo{op.zero ? DiskVerb::zero : DiskVerb::write, op.fua, op.may_unmap, disk_id(i), op.range, op.buffer});
+  if (op.kind == OpKind::peer_read)
+    return emit(DiskIo{DiskVerb::read, false, false, disk_id(i), op.range, 0});
+  emit(DiskIo{op.zero ? DiskVerb::zero : DiskVerb::write, op.fua, op.may_unmap, disk_id(i), op.range,
+              op.buffer});
 }
 
 void Mirror::Impl::on_apply_done(OpIndex i, int error) {
@@ -188,8 +198,10 @@ void Mirror::Impl::finish_peer_read(OpIndex i, int error, BufferId buffer) {
     h.handle = op.handle;
     h.offset = op.range.offset.value();
     h.length = static_cast<std::uint32_t>(op.range.length.value());
-    if (error != 0) h.flags = wire::kFailed;
-    else h.wire_length = h.length;
+    if (error != 0)
+      h.flags = wire::kFailed;
+    else
+      h.wire_length = h.length;
     send_header(h, error == 0 ? buffer : 0);
   }
   release_buffer(op);

@@ -5,7 +5,8 @@
 //
 // Between "number" and "send" there is no step: an operation that has a number is on its way everywhere it
 // will ever go. Order of durable events: intent record < data; new generation < answer of a write that some
-// up-to-date replica will not get. A crash between any two leaves at most a hot extent or an unused generation.
+// up-to-date replica will not get. A crash between any two leaves at most a hot extent or an unused
+// generation.
 #include <algorithm>
 
 #include "replicator/core/impl.hpp"
@@ -28,8 +29,10 @@ void Mirror::Impl::on_client_write(OpKind kind, RequestId request, ByteRange ran
   op.buffer = buffer;
   op.fua = fua && !TB_MUTANT(fua_ignored);
   op.may_unmap = may_unmap;
-  if (TB_MUTANT(source_overlap_unordered)) granted_.push_back(i);
-  else lock(i, true);
+  if (TB_MUTANT(source_overlap_unordered))
+    granted_.push_back(i);
+  else
+    lock(i, true);
 }
 
 void Mirror::Impl::on_client_cancel(const ClientCancel& in) {
@@ -74,7 +77,9 @@ bool Mirror::Impl::try_start(OpIndex i) {
     return true;
   }
   if (op.cancelled || !acting_source() || data_path_dead()) {
-    const Status why = op.cancelled ? Status::cancelled : acting_source() ? Status::io_error : Status::not_source;
+    const Status why = op.cancelled      ? Status::cancelled
+                       : acting_source() ? Status::io_error
+                                         : Status::not_source;
     reply(op, why);
     release_buffer(op);
     free_op(i);
@@ -142,7 +147,8 @@ bool Mirror::Impl::stream_has_room(std::uint64_t bytes) {
 
 // May a write of this size start now? Asks for what is missing.
 bool Mirror::Impl::write_gate(std::uint64_t bytes) {
-  if (ring_.full() || meta_.failed()) return detached_ && !ring_.full() && in_ack_set_ && stream_has_room(bytes);
+  if (ring_.full() || meta_.failed())
+    return detached_ && !ring_.full() && in_ack_set_ && stream_has_room(bytes);
   if (in_stream_ && !stream_has_room(bytes)) return false;
   if (in_stream_) return true;
   if (detached_) return false;
@@ -183,7 +189,8 @@ void Mirror::Impl::start_write(OpIndex i) {
   if (detached_) return;
   op.local_pending = true;
   ++disk_in_flight_;
-  emit(DiskIo{is_zero ? DiskVerb::zero : DiskVerb::write, op.fua, op.may_unmap, disk_id(i), op.range, op.buffer});
+  emit(DiskIo{is_zero ? DiskVerb::zero : DiskVerb::write, op.fua, op.may_unmap, disk_id(i), op.range,
+              op.buffer});
 }
 
 void Mirror::Impl::on_local_write_done(OpIndex i, int error) {
@@ -193,8 +200,10 @@ void Mirror::Impl::on_local_write_done(OpIndex i, int error) {
   if (error != 0) {
     // Ours is what differs now; as long as the peer takes part the region must not look equal.
     meta_.set_bits(regions_out(op.range));
-    if (op.fua || in_ack_set_) detach_local(error);
-    else if (in_stream_) close_link(Refusal::replica_failed);   // pieces under way must not clear this bit
+    if (op.fua || in_ack_set_)
+      detach_local(error);
+    else if (in_stream_)
+      close_link(Refusal::replica_failed);  // pieces under way must not clear this bit
   }
   ring_.retire();
   check_write(i);
@@ -206,7 +215,8 @@ void Mirror::Impl::check_write(OpIndex i) {
   Op& op = ops_[i];
   TB_ASSERT(op.started && !op.replied);
   if (op.local_pending) return;
-  if (!acting_source()) return finish_write(i, Status::io_error);   // deposed: nothing is acknowledged any more
+  if (!acting_source())
+    return finish_write(i, Status::io_error);  // deposed: nothing is acknowledged any more
   if (op.peer_expected && !op.peer_lost) {
     if (!op.local_ok) {
       if (!in_ack_set_) return finish_write(i, Status::io_error);
@@ -275,7 +285,9 @@ void Mirror::Impl::fail_everything() {
   for (std::size_t n = 0; n < ops_.size(); ++n) {
     const auto i = static_cast<OpIndex>(n);
     Op& op = ops_[i];
-    if ((op.kind != OpKind::write && op.kind != OpKind::zero) || !op.started || op.replied || op.local_pending) continue;
+    if ((op.kind != OpKind::write && op.kind != OpKind::zero) || !op.started || op.replied ||
+        op.local_pending)
+      continue;
     finish_write(i, Status::io_error);
   }
 }

@@ -1,0 +1,267 @@
+// The mirror's conversations on a world that works: who becomes what, what is resynced, what is refused.
+#include <gtest/gtest.h>
+
+#include "tests/unit/core/pair.hpp"
+
+namespace twinblock::core::testing {
+namespace {
+
+Command verb(Verb v) {
+  return {0, v};
+}
+
+TEST(Conversation, FirstConnectionFillsTheFreshTarget) {
+  Pair p;
+  p.boot(0);
+  p.boot(1);
+  p.connect();
+  p.advance(Duration::milliseconds(100));
+  EXPECT_EQ(p.status(0).link, LinkState::connected);
+  EXPECT_EQ(p.status(0).replica, ReplicaState::uptodate);
+  EXPECT_EQ(p.status(1).replica, ReplicaState::uptodate);
+  EXPECT_EQ(p.status(1).mirror_id, 77u);
+  EXPECT_EQ(p.node(0).data, p.node(1).data);
+  EXPECT_EQ(p.status(0).dirty_bytes, 0u);
+  EXPECT_EQ(p.status(1).dirty_bytes, 0u);
+}
+
+TEST(Conversation, WriteIsOnBothAndFlushFlushesBoth) {
+  Pair p;
+  p.make_source(0);
+  const RequestId w = p.write(0, 100, 8, 42);
+  p.run();
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+  EXPECT_EQ(p.node(0).data[100], 42u);
+  EXPECT_EQ(p.node(1).data[107], 42u);
+  const int before = p.node(1).flushes;
+  const RequestId f = p.flush(0);
+  p.run();
+  EXPECT_EQ(p.answer(0, f), Status::ok);
+  EXPECT_GT(p.node(1).flushes, before);
+}
+
+TEST(Conversation, HotExtentCostsNoMetadata) {
+  Pair p;
+  p.make_source(0);
+  p.write(0, 0, 8, 1);
+  p.run();
+  const int records = p.node(0).record_writes;
+  for (std::uint64_t i = 1; i < 100; ++i) p.write(0, i * 8, 8, i);
+  p.run();
+  EXPECT_EQ(p.node(0).record_writes, records);
+}
+
+TEST(Conversation, ManyColdExtentsShareOneRecord) {
+  Pair p;
+  p.make_source(0);
+  const int records = p.node(0).record_writes;
+  for (std::uint64_t e = 0; e < 4; ++e) p.write(0, e * 8192, 8, e);
+  p.run();
+  EXPECT_EQ(p.node(0).record_writes, records + 1);
+}
+
+TEST(Conversation, RestEmptiesTheLog) {
+  Pair p;
+  p.make_source(0);
+  p.write(0, 0, 8, 1);
+  p.run();
+  EXPECT_EQ(p.status(0).hot_extents, 1u);
+  p.advance(Duration::seconds(20));
+  EXPECT_EQ(p.status(0).hot_extents, 0u);
+  p.crash(0);
+  p.crash(1);
+  EXPECT_TRUE(bitmap::recover(p.node(0).area)->hot.empty());
+}
+
+TEST(Conversation, LostTargetCatchesUpWithWhatDiffers) {
+  Pair p;
+  p.make_source(0);
+  const GenerationId before = p.status(0).generation;
+  p.crash(1);
+  const RequestId w = p.write(0, 2048, 8, 5);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+  EXPECT_NE(p.status(0).generation, before);
+  EXPECT_LE(p.status(0).dirty_bytes, 4u << 20);
+  EXPECT_GT(p.status(0).dirty_bytes, 0u);
+  p.boot(1);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.node(0).data, p.node(1).data);
+  EXPECT_EQ(p.status(1).generation, p.status(0).generation);
+  EXPECT_EQ(p.status(0).dirty_bytes, 0u);
+}
+
+TEST(Conversation, FailOverAndComeBack) {
+  Pair p;
+  p.make_source(0);
+  p.write(0, 0, 8, 3);
+  p.run();
+  p.crash(0);
+  EXPECT_EQ(p.command(1, verb(Verb::promote)), Refusal::peer_may_have_more);
+  Command c = verb(Verb::promote);
+  c.confirm_dead = true;
+  EXPECT_EQ(p.command(1, c), Refusal::none);
+  const RequestId w = p.write(1, 8, 8, 4);
+  p.run();
+  EXPECT_EQ(p.answer(1, w), Status::ok);
+  p.boot(0);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.status(0).role, Role::target);
+  EXPECT_EQ(p.status(0).replica, ReplicaState::uptodate);
+  EXPECT_EQ(p.node(0).data, p.node(1).data);
+  EXPECT_EQ(p.status(1).dirty_bytes, 0u);
+  EXPECT_EQ(p.status(0).dirty_bytes, 0u);
+}
+
+TEST(Conversation, RestartedSourceResumesWhenThePeerAgrees) {
+  Pair p;
+  p.make_source(0);
+  p.write(0, 0, 8, 3);
+  p.run();
+  p.crash(0);
+  p.boot(0);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.status(0).role, Role::source);
+  EXPECT_EQ(p.status(1).replica, ReplicaState::uptodate);
+  EXPECT_EQ(p.node(0).data, p.node(1).data);
+}
+
+TEST(Conversation, PlannedSwitchoverLosesNothingAndMovesTheRole) {
+  Pair p;
+  p.make_source(0);
+  const RequestId w = p.write(0, 0, 8, 3);
+  EXPECT_EQ(p.command(1, verb(Verb::switchover)), Refusal::none);
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+  p.advance(Duration::milliseconds(100));
+  EXPECT_EQ(p.status(1).role, Role::source);
+  EXPECT_EQ(p.status(0).role, Role::target);
+  const RequestId v = p.write(1, 0, 8, 4);
+  p.run();
+  EXPECT_EQ(p.answer(1, v), Status::ok);
+  EXPECT_EQ(p.node(0).data[0], 4u);
+  EXPECT_EQ(p.status(0).generation, p.status(1).generation);
+}
+
+TEST(Conversation, BothWroteAloneIsSplitBrainUntilResolved) {
+  Pair p;
+  p.make_source(0);
+  p.cut();
+  p.write(0, 0, 8, 10);
+  p.advance(Duration::milliseconds(10));
+  Command c = verb(Verb::promote);
+  c.confirm_dead = true;
+  EXPECT_EQ(p.command(1, c), Refusal::none);
+  p.write(1, 8, 8, 11);
+  p.advance(Duration::milliseconds(10));
+  p.connect();
+  p.advance(Duration::milliseconds(10));
+  EXPECT_EQ(p.status(0).link, LinkState::split_brain);
+  EXPECT_EQ(p.status(1).link, LinkState::split_brain);
+  EXPECT_EQ(p.status(0).role, Role::target);  // deposed by the higher term
+  EXPECT_EQ(p.node(0).data[0], 10u);
+  EXPECT_EQ(p.node(1).data[8], 11u);
+  EXPECT_EQ(p.command(0, verb(Verb::resolve_discard)), Refusal::none);
+  p.connect();
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.node(0).data, p.node(1).data);
+  EXPECT_EQ(p.node(0).data[8], 11u);
+  EXPECT_EQ(p.status(0).replica, ReplicaState::uptodate);
+}
+
+TEST(Conversation, SourceWithoutDiskGoesOnThroughItsPeer) {
+  Pair p;
+  p.make_source(0);
+  p.node(0).fail_writes = 5;
+  const RequestId w = p.write(0, 0, 8, 9);
+  p.run();
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+  EXPECT_EQ(p.node(1).data[0], 9u);
+  EXPECT_EQ(p.status(0).replica, ReplicaState::failed);
+  const RequestId r = p.read(0, 0, 8);
+  p.run();
+  EXPECT_EQ(p.answer(0, r), Status::ok);
+  EXPECT_EQ(p.read_data(0, r)[0], 9u);
+  // The peer knows, durably, that our copy is old: it may go on alone.
+  p.crash(0);
+  EXPECT_EQ(p.command(1, verb(Verb::promote)), Refusal::none);
+  p.node(0).fail_writes = 0;
+  p.boot(0);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.node(0).data, p.node(1).data);
+}
+
+TEST(Conversation, UnreadableBlockIsServedByThePeerAndRepaired) {
+  Pair p;
+  p.make_source(0);
+  p.write(0, 0, 8, 9);
+  p.run();
+  p.node(0).fail_reads = 5;
+  p.node(0).data[3] = 666;
+  const RequestId r = p.read(0, 0, 8);
+  p.run();
+  EXPECT_EQ(p.answer(0, r), Status::ok);
+  EXPECT_EQ(p.read_data(0, r)[3], 9u);
+  EXPECT_EQ(p.node(0).data[3], 9u);
+  EXPECT_TRUE(p.saw(0, EventKind::read_repaired));
+}
+
+TEST(Conversation, TargetDiskFailureDegradesAndIsNeverInSync) {
+  Pair p;
+  p.make_source(0);
+  p.node(1).fail_writes = 5;
+  const RequestId w = p.write(0, 0, 8, 9);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+  EXPECT_EQ(p.status(0).redundancy, 1);
+  EXPECT_EQ(p.status(1).replica, ReplicaState::failed);
+}
+
+TEST(Conversation, NeverWritesAloneWhenToldSo) {
+  Policy policy;
+  policy.write_alone = WriteAlone::never;
+  Pair p{policy};
+  p.make_source(0);
+  p.cut();
+  const RequestId w = p.write(0, 0, 8, 9);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.answer(0, w), std::nullopt);
+  EXPECT_TRUE(p.status(0).frozen);
+  p.connect();
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+  EXPECT_FALSE(p.status(0).frozen);
+}
+
+TEST(Conversation, CleanStopLeavesNothingToResync) {
+  Pair p;
+  p.make_source(0);
+  p.write(0, 0, 8, 9);
+  p.run();
+  EXPECT_EQ(p.command(0, verb(Verb::stop)), Refusal::none);
+  EXPECT_TRUE(p.saw(0, EventKind::stopped));
+  p.crash(0);
+  EXPECT_TRUE(bitmap::recover(p.node(0).area)->superblock.clean);
+  p.boot(0);
+  p.connect();
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.status(0).role, Role::source);
+  EXPECT_EQ(p.status(1).replica, ReplicaState::uptodate);
+}
+
+TEST(Conversation, PauseTracksAndResumeResyncs) {
+  Pair p;
+  p.make_source(0);
+  EXPECT_EQ(p.command(0, verb(Verb::pause)), Refusal::none);
+  EXPECT_EQ(p.status(0).link, LinkState::paused);
+  const RequestId w = p.write(0, 0, 8, 9);
+  p.run();
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+  EXPECT_NE(p.node(1).data[0], 9u);
+  EXPECT_EQ(p.command(0, verb(Verb::resume)), Refusal::none);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.node(0).data, p.node(1).data);
+  EXPECT_EQ(p.status(0).link, LinkState::connected);
+}
+
+}  // namespace
+}  // namespace twinblock::core::testing

@@ -1,0 +1,80 @@
+// Two mirrors joined by a link that works, on disks that work: for tests of conversations. Everything is
+// carried out at once and in order; faults and interleavings are the simulator's business (tests/sim).
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "replicator/core/mirror.hpp"
+
+namespace twinblock::core::testing {
+
+struct Node {
+  std::vector<std::byte> area;      // metadata, as on disk
+  std::vector<std::uint64_t> data;  // a tag per sector
+  std::unique_ptr<Mirror> mirror;
+  Outputs outputs;
+  std::deque<Input> inputs;
+  bool link_wanted = false;
+  bool export_open = false;
+  int fail_writes = 0;  // errno for the next data writes; 0: none
+  int fail_reads = 0;
+  int fail_flushes = 0;
+  bool hold_disk = false;  // data completions wait in `held`
+  std::vector<Input> held;
+  std::vector<Event> events;
+  std::map<RequestId, Reply> replies;
+  std::map<CommandId, Refusal> commands;
+  int flushes = 0;
+  int record_writes = 0;
+};
+
+class Pair {
+ public:
+  explicit Pair(Policy policy = {});
+
+  Node& node(int n) { return nodes_[static_cast<std::size_t>(n)]; }
+  MirrorSnapshot status(int n) { return node(n).mirror->snapshot(); }
+
+  void boot(int n);  // from the durable metadata
+  void crash(int n);
+  void connect();  // the link may come up (and does, when both want it)
+  void cut();
+  void run();                // until nothing is left to do at this instant
+  void advance(Duration d);  // lets deadlines pass in steps
+  Refusal command(int n, Command c);
+
+  // Write `sectors` sectors of `tag` at sector `at`; the request id. run() carries it out.
+  RequestId write(int n, std::uint64_t at, std::uint64_t sectors, std::uint64_t tag, bool fua = false);
+  RequestId flush(int n);
+  RequestId read(int n, std::uint64_t at, std::uint64_t sectors);
+  std::optional<Status> answer(int n, RequestId r);
+  std::vector<std::uint64_t> read_data(int n, RequestId r);
+  bool saw(int n, EventKind kind) const;
+  void make_source(int n);  // boots both, connects, promotes n, waits for the resync to end
+
+  Policy policy_;
+  Instant now_{1'000'000'000};
+
+ private:
+  void carry_out(int n);
+  void disk(int n, const DiskIo& io);
+  void complete(int n, Input in);
+  void try_link();
+
+  std::array<Node, 2> nodes_;
+  std::map<BufferId, std::vector<std::uint64_t>> buffers_;
+  BufferId next_buffer_ = 1;
+  LinkId next_link_ = 1;
+  LinkId link_ = 0;
+  bool allowed_ = false;
+  std::uint32_t next_request_ = 1;
+  std::uint32_t next_command_ = 1;
+  std::uint64_t seed_ = 1;
+  std::deque<std::vector<std::byte>> bodies_;
+};
+
+}  // namespace twinblock::core::testing
