@@ -1,0 +1,190 @@
+// Checkers that look at both nodes at once. Each judges only what must hold whatever happens next.
+//
+// I3/P3/P4  A sector whose content may differ between the disks (what is cached or durable here or there, or
+//           in flight) carries a durable mark on at least one node: hot extent, bit, "everything is dirty",
+//           or a failed disk. Marks that a write in flight may remove do not count.
+// P3        A client's write is given to the disk or the stream only while its extent's intent is durable.
+// P1/P7     At the answer ok to a write: the local disk has it (unless failed); so has the peer if it is in
+//           the ack set (memsync: its core has been given the message); if the peer lacks it, and is a
+//           complete replica, then the source's durable superblock says so and names a newer generation. With
+//           a failed local disk the peer has it. write_alone = never: the peer has it.
+// P2        At the answer ok to a flush: every write answered before it began survives the worst power cut at
+//           both nodes (only the peer if the local disk failed, only the source if the peer is outside the
+//           ack set or async).
+// P9        An export opens only while the other one is closed; a node without a link that opens without
+//           force has nothing that was overwritten. An async failover starts a new history (History::rebase)
+//           after P6 was judged.
+#include <algorithm>
+
+#include "tests/sim/world.hpp"
+
+namespace twinblock::sim {
+
+using bitmap::DiskState;
+using core::Mode;
+
+namespace {
+
+constexpr std::uint32_t kExtentSectors = static_cast<std::uint32_t>(kExtentSize.value() / kSectorBytes);
+
+}  // namespace
+
+bool World::marked(std::uint32_t sector) {
+  const std::uint64_t region = std::uint64_t{sector} * kSectorBytes / scenario_.geometry.region_size;
+  for (const Node& n : nodes_) {
+    if (n.meta.hot(sector / kExtentSectors) || n.meta.bit(region)) return true;
+  }
+  return false;
+}
+
+void World::check_marks(const char* when) {
+  if (phase_ == Phase::genesis) return;
+  ++totals_.checks;
+  for (const Node& n : nodes_) {
+    if (n.meta.needs_full() || n.meta.superblock().disk_state == DiskState::failed) return;
+    if (n.mirror && n.mirror->snapshot().replica == core::ReplicaState::failed) return;
+  }
+  const auto check = [&](std::uint32_t s) {
+    const DataDisk::Cell& a = nodes_[0].disk.cell(s);
+    const DataDisk::Cell& b = nodes_[1].disk.cell(s);
+    if (a.cached == b.cached && a.durable == b.durable && a.cached == a.durable) return;
+    if (marked(s)) return;
+    fail("I3", std::string{when} + " sector " + std::to_string(s) + " may differ without a durable mark: A " +
+                   history_.describe(s, a.cached) + " (durable: " + history_.describe(s, a.durable) + "), B " +
+                   history_.describe(s, b.cached) + " (durable: " + history_.describe(s, b.durable) + ")");
+  };
+  for (Node& n : nodes_) n.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell&) { check(s); });
+}
+
+void World::check_intent(Node& n, SectorRun run, const char* what) {
+  if (run.count == 0 || n.meta.hot(run.first / kExtentSectors)) return;
+  fail("P3", "a write to sectors " + std::to_string(run.first) + "+" + std::to_string(run.count) + " is " + what +
+                 " at node " + "AB"[n.index] + " before the intent of its extent is durable");
+}
+
+void World::check_disk_write(Node& n, const core::DiskIo& io, SectorRun run) {
+  for (const ClientOp& op : ops_) {
+    if (!op.used || op.node != n.index || op.kind == ClientOp::Kind::read || op.kind == ClientOp::Kind::flush) continue;
+    const bool mine = op.kind == ClientOp::Kind::write ? op.buffer == io.buffer
+                                                       : io.verb == core::DiskVerb::zero && n.export_open &&
+                                                             op.run.first == run.first && op.run.count == run.count;
+    if (mine) return check_intent(n, run, "submitted");
+  }
+  if (n.export_open || phase_ == Phase::genesis) return;   // a repair writes what the peer has
+  for (const Node& any : nodes_) {
+    if (any.meta.needs_full() || any.meta.superblock().disk_state == DiskState::failed) return;
+    if (any.mirror && any.mirror->snapshot().replica == core::ReplicaState::failed) return;
+  }
+  for (std::uint32_t s = run.first; s < run.first + run.count; ++s) {
+    if (marked(s)) continue;
+    fail("I3", "a target writes sector " + std::to_string(s) + " while no durable mark covers it");
+  }
+}
+
+void World::check_acknowledged(Node& n, const ClientOp& op) {
+  const core::MirrorSnapshot snap = n.mirror->snapshot();
+  Node& peer = other(n);
+  const Clock since = history_.begin_of(op.version);
+  const bool local_failed = snap.replica == core::ReplicaState::failed || snap.replica == core::ReplicaState::diskless;
+  if (snap.in_ack_set) n.async_residue = false;
+  bool local_has = true;
+  bool peer_has = true;
+  for (std::uint32_t s = op.run.first; s < op.run.first + op.run.count; ++s) {
+    local_has = local_has && history_.valid(s, n.disk.cell(s).cached, since);
+    peer_has = peer_has && history_.valid(s, peer.disk.cell(s).cached, since);
+  }
+  const std::string which = "write w" + std::to_string(op.version) + " (r" + std::to_string(op.request) + ") ";
+  if (!local_has && !local_failed) fail("P1", which + "acknowledged before the local disk has it");
+  if (local_failed && !peer_has) fail("P7", which + "acknowledged with a failed local disk before the peer wrote it");
+  if (peer_has || snap.mode == Mode::async || n.async_residue) return;
+  if (snap.in_ack_set && snap.mode == Mode::memsync && op.delivered) return;
+  if (snap.in_ack_set) fail("P1", which + "acknowledged before the peer in the ack set has it");
+  if (n.policy.write_alone == core::WriteAlone::never) fail("P7", which + "acknowledged alone against the policy");
+  const bitmap::Superblock& theirs = peer.meta.superblock();
+  if (theirs.disk_state != DiskState::consistent) return;
+  if (n.meta.peer().data != bitmap::PeerData::lacks) {
+    fail("P7", which + "acknowledged alone before \"the peer lacks it\" is durable");
+  }
+  if (n.meta.superblock().current() == theirs.current()) {
+    fail("P7", which + "acknowledged alone in the generation at which the peer is complete");
+  }
+}
+
+void World::check_flushed(Node& n, std::size_t from, std::size_t to) {
+  const core::MirrorSnapshot snap = n.mirror->snapshot();
+  const bool local = snap.replica != core::ReplicaState::failed && snap.replica != core::ReplicaState::diskless;
+  const bool remote = snap.in_ack_set && snap.mode != Mode::async && !n.async_residue;
+  for (std::size_t i = from; i < to; ++i) {
+    const Clock since = history_.begin_of(acked_[i].version);
+    const SectorRun run = acked_[i].run;
+    for (std::uint32_t s = run.first; s < run.first + run.count; ++s) {
+      for (Node* side : {&n, &other(n)}) {
+        if (side == &n ? !local : !remote) continue;
+        const Tag worst = side->disk.cell(s).durable;
+        if (history_.valid(s, worst, since)) continue;
+        fail("P2", std::string{"flush or FUA acknowledged, but a power cut at node "} + "AB"[side->index] +
+                       " loses w" + std::to_string(acked_[i].version) + ": " + history_.describe(s, worst));
+      }
+    }
+  }
+}
+
+// Every content that the node's disk shows is still legal.
+void World::check_whole(Node& n, const char* when) {
+  n.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell& c) {
+    if (history_.valid(s, c.cached, history_.floor(s))) return;
+    fail("P8/P9", std::string{when} + " node " + "AB"[n.index] + ": " + history_.describe(s, c.cached));
+  });
+}
+
+void World::check_open(Node& n) {
+  Node& peer = other(n);
+  if (judging_ && peer.mirror && peer.export_open) {
+    fail("P9", std::string{"the export opens at node "} + "AB"[n.index] + " while the other one is open");
+  }
+  if (!judging_) return;
+  const bool moved = last_source_ != kNone && last_source_ != n.index;
+  if (moved && n.stream.active()) {
+    const std::string wrong = n.stream.judge_prefix(n.disk);
+    const DiskState state = n.mirror->superblock().disk_state;
+    if (!wrong.empty() && state == DiskState::consistent) fail("P6", "at the promotion " + wrong);
+  }
+  if (moved) n.stream.end();
+  for (const std::uint32_t s : n.at_risk) {
+    if (!moved && !history_.valid(s, n.disk.cell(s).cached, history_.floor(s))) history_.fall_back(s);
+  }
+  const core::MirrorSnapshot snap = n.mirror->snapshot();
+  if (moved && !handed_over_ && (snap.mode == Mode::async || n.async_residue || peer.async_residue ||
+                                 peer.policy.mode == Mode::async)) {
+    for (Node* side : {&n, &peer}) {
+      side->disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell&) {
+        history_.rebase(s, n.disk.cell(s).cached);
+      });
+    }
+    acked_stable_ = acked_.size();
+  }
+  const bool complete = snap.replica == core::ReplicaState::uptodate || snap.replica == core::ReplicaState::consistent;
+  if (snap.link == core::LinkState::down || snap.link == core::LinkState::connecting) {
+    if (!complete && snap.replica != core::ReplicaState::failed) {
+      fail("P9", "an export opens without force and without a peer on a replica that is " +
+                     std::string{name(snap.replica)});
+    }
+    check_whole(n, "at the opening of the export");
+  }
+}
+
+// A power cut legally destroys what was acknowledged and not flushed, but only where no other copy had it.
+void World::after_power_cut(Node& n, const std::vector<SectorRun>& reverted) {
+  const Node& peer = other(n);
+  const bool peer_good = peer.meta.superblock().disk_state == DiskState::consistent;
+  for (const SectorRun& run : reverted) {
+    const std::uint32_t s = run.first;
+    const Clock floor = history_.floor(s);
+    if (history_.valid(s, n.disk.cell(s).cached, floor)) continue;
+    const bool elsewhere = peer_good && history_.valid(s, peer.disk.cell(s).cached, floor);
+    if (elsewhere && n.was_source) n.at_risk.push_back(s);
+    if (!elsewhere) history_.fall_back(s);
+  }
+}
+
+}  // namespace twinblock::sim

@@ -1,0 +1,76 @@
+// The metadata area of one node, byte by byte, and what it would say after a crash right now.
+//
+// Rules: a write is durable when it completes; at a crash any subset of its 512-byte sectors has landed.
+// A *mark* ("the replicas may differ here") counts only if it is there in every possible outcome: named by the
+// durable state and also by every write in flight that may replace it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/random.hpp"
+#include "bitmap/codec.hpp"
+#include "replicator/core/io.hpp"
+
+namespace twinblock::sim {
+
+class MetadataDisk {
+ public:
+  struct Op {
+    core::MetaWrite io{};
+    bool used = false;
+  };
+
+  MetadataDisk(const bitmap::Geometry& geometry, NodeIndex peer);
+
+  void format(const bitmap::Superblock& superblock);
+  std::uint32_t submit(const core::MetaWrite& io);
+  [[nodiscard]] const Op& op(std::uint32_t slot) const { return ops_[slot]; }
+  void complete(std::uint32_t slot, bool ok, Random& random);
+  // REQUIRES: the core that submitted still exists (its buffers are read).
+  void crash(Random& random);
+  // Damages one random block other than the superblocks' last good copy.
+  void rot(Random& random);
+
+  // Fails (checker "P11") when the area cannot be recovered; refreshes the marks.
+  bitmap::Recovered recover();
+
+  [[nodiscard]] const bitmap::Superblock& superblock() const { return superblock_; }
+  [[nodiscard]] const bitmap::PeerRecord& peer() const { return superblock_.peers[peer_.value()]; }
+  // The extent's intent is durable and stays so.
+  [[nodiscard]] bool hot(std::uint32_t extent) const { return (hot_ & flying_hot_) >> extent & 1; }
+  [[nodiscard]] bool bit(std::uint64_t region) const {
+    const std::uint64_t word = flying_page_ ? bits_[region / 64] & flying_bits_[region / 64] : bits_[region / 64];
+    return (word >> (region % 64) & 1) != 0;
+  }
+  [[nodiscard]] bool needs_full() const {
+    return peer().needs_full || peer().identity == 0;
+  }
+
+ private:
+  [[nodiscard]] bool is_page(std::uint64_t block) const { return block == page_block_; }
+  [[nodiscard]] bool is_record(std::uint64_t block) const {
+    return block >= 2 && block < 2 + 2 * bitmap::kIntentRecords;
+  }
+  [[nodiscard]] std::uint64_t hot_mask(std::span<const std::byte> record) const;
+  void read_bits(std::span<const std::byte> page, std::vector<std::uint64_t>& out) const;
+  void land_torn(const core::MetaWrite& io, Random& random);
+  void refresh_flying();
+
+  bitmap::Geometry geometry_;
+  NodeIndex peer_;
+  std::uint64_t page_block_;
+  std::vector<std::byte> area_;
+  std::vector<Op> ops_;
+  bitmap::Superblock superblock_;
+  std::uint64_t superblock_sequence_ = 0;
+  std::uint64_t hot_ = 0;             // one bit per extent
+  std::uint64_t flying_hot_ = ~std::uint64_t{0};
+  bool flying_page_ = false;
+  std::vector<std::uint64_t> bits_;
+  std::vector<std::uint64_t> flying_bits_;
+};
+
+}  // namespace twinblock::sim

@@ -1,0 +1,284 @@
+#include "tests/sim/runner.hpp"
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "base/assert.hpp"
+#include "replicator/core/mutants.hpp"
+#include "tests/sim/world.hpp"
+
+namespace twinblock::sim {
+namespace {
+
+constexpr unsigned kSeedSecondsMax = 20;
+
+struct MutantName {
+  const char* name;
+  const char* text;
+};
+constexpr MutantName kMutants[] = {
+    {"none", ""},
+#define TWINBLOCK_SIM_MUTANT(name, text) {#name, text},
+    TWINBLOCK_MUTANT_LIST(TWINBLOCK_SIM_MUTANT)
+#undef TWINBLOCK_SIM_MUTANT
+};
+
+// What a worker tells its parent, in shared memory; valid even after it was killed.
+struct Report {
+  volatile std::uint64_t seed;           // being run
+  volatile bool failed;
+  char checker[24];
+  char text[1500];
+  std::uint64_t passed;
+  Totals totals;
+};
+
+Report* g_report = nullptr;
+Trace* g_trace = nullptr;
+
+void store(Report& r, const char* checker, const char* text) {
+  std::snprintf(r.checker, sizeof r.checker, "%s", checker);
+  std::snprintf(r.text, sizeof r.text, "%s", text);
+  r.failed = true;
+}
+
+void on_assertion(const char* text) {
+  if (g_report != nullptr) store(*g_report, "assert", text);
+  if (g_trace != nullptr) g_trace->print();
+  if (g_report != nullptr) _exit(2);
+}
+
+void add(Totals& to, const Totals& t) {
+  to.operations += t.operations;
+  to.events += t.events;
+  to.crashes += t.crashes;
+  to.links += t.links;
+  to.opens += t.opens;
+  to.checks += t.checks;
+}
+
+// Fills the report. twice: the second run must give the same digest.
+bool run_one(const Options& o, std::uint64_t seed, bool twice, Report& r) {
+  r.seed = seed;
+  alarm(kSeedSecondsMax);
+  try {
+    World world{seed, o.scenario, nullptr};
+    world.run();
+    add(r.totals, world.totals());
+    if (twice) {
+      World again{seed, o.scenario, nullptr};
+      again.run();
+      if (again.digest() != world.digest()) {
+        store(r, "determinism", "two runs of one seed differ");
+        return false;
+      }
+    }
+  } catch (const Failure& f) {
+    store(r, f.checker, f.text.c_str());
+    return false;
+  }
+  ++r.passed;
+  return true;
+}
+
+Report* shared_reports(std::size_t n) {
+  void* p = mmap(nullptr, n * sizeof(Report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) std::abort();
+  for (std::size_t i = 0; i < n; ++i) new (static_cast<Report*>(p) + i) Report{};
+  return static_cast<Report*>(p);
+}
+
+using WallTime = std::chrono::steady_clock::time_point;
+double seconds_since(WallTime t) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - t).count();
+}
+
+// A worker: seeds first, first + stride, ... up to last; stops at the first failure. Returns its pid.
+pid_t start_worker(const Options& o, std::uint64_t first, std::uint64_t stride, Report* r, double seconds) {
+  std::fflush(stdout);
+  const pid_t pid = fork();
+  if (pid != 0) return pid;
+  g_report = r;
+  core::g_active_mutant = static_cast<core::Mutant>(o.mutant);
+  set_assertion_hook(on_assertion);
+  std::freopen("/dev/null", "w", stderr);   // the assertion's own line; the report has it
+  const WallTime begin = std::chrono::steady_clock::now();
+  for (std::uint64_t seed = first; seed <= o.seed_last; seed += stride) {
+    if (seconds > 0 && seconds_since(begin) > seconds) break;
+    if (!run_one(o, seed, o.mutant == 0, *r)) _exit(2);
+  }
+  _exit(0);
+}
+
+void explain_death(Report& r, int status) {
+  if (r.failed || !WIFSIGNALED(status)) return;
+  const bool hang = WTERMSIG(status) == SIGALRM;
+  store(r, hang ? "hang" : "crash", hang ? "the run does not end" : strsignal(WTERMSIG(status)));
+}
+
+void print_failure(const Options& o, const Report& r) {
+  std::printf("\nseed %llu FAILED, checker %s%s%s\n%s\nreplay: twinblock-sim --seed %llu",
+              static_cast<unsigned long long>(r.seed), r.checker, o.mutant != 0 ? ", mutant " : "",
+              o.mutant != 0 ? kMutants[o.mutant].name : "", r.text, static_cast<unsigned long long>(r.seed));
+  if (o.mutant != 0) std::printf(" --mutant %s", kMutants[o.mutant].name);
+  if (o.scenario >= 0) std::printf(" --scenario %s", std::string{name(static_cast<ScenarioClass>(o.scenario))}.c_str());
+  std::printf("\n");
+  std::fflush(stdout);
+}
+
+void replay_in_child(const Options& o, std::uint64_t seed) {
+  std::fflush(stdout);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    replay(o, seed, false);
+    std::fflush(stdout);
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(pid, &status, 0);
+}
+
+}  // namespace
+
+int mutant_by_name(const std::string& wanted) {
+  for (std::size_t i = 0; i < std::size(kMutants); ++i) {
+    if (wanted == kMutants[i].name) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+int scenario_by_name(const std::string& wanted) {
+  for (std::size_t i = 0; i < kScenarioCount; ++i) {
+    if (wanted == name(static_cast<ScenarioClass>(i))) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+int replay(const Options& o, std::uint64_t seed, bool print_all) {
+  Trace trace{60, print_all};
+  g_trace = &trace;
+  core::g_active_mutant = static_cast<core::Mutant>(o.mutant);
+  set_assertion_hook(on_assertion);
+  alarm(4 * kSeedSecondsMax);
+  World world{seed, o.scenario, &trace};
+  int result = 0;
+  try {
+    world.run();
+    std::printf("seed %llu passed, class %s, digest %016llx\n%s", static_cast<unsigned long long>(seed),
+                std::string{name(world.scenario().kind)}.c_str(), static_cast<unsigned long long>(world.digest()),
+                world.state_text().c_str());
+  } catch (const Failure& f) {
+    if (!print_all) trace.print();
+    std::printf("seed %llu, class %s: checker %s\n%s\n%s", static_cast<unsigned long long>(seed),
+                std::string{name(world.scenario().kind)}.c_str(), f.checker, f.text.c_str(),
+                world.state_text().c_str());
+    result = 1;
+  }
+  g_trace = nullptr;
+  return result;
+}
+
+int run_seeds(const Options& o) {
+  constexpr std::uint64_t kFailuresMax = 20;
+  constexpr std::uint64_t kTracesMax = 2;
+  const WallTime begin = std::chrono::steady_clock::now();
+  const double limit = o.minutes * 60;
+  Report* reports = shared_reports(o.jobs);
+  std::vector<pid_t> workers(o.jobs);
+  for (unsigned j = 0; j < o.jobs; ++j) {
+    workers[j] = start_worker(o, o.seed_first + j, o.jobs, reports + j, limit);
+  }
+  std::uint64_t failed = 0;
+  for (unsigned running = o.jobs; running > 0;) {
+    int status = 0;
+    const pid_t pid = wait(&status);
+    const auto at = std::find(workers.begin(), workers.end(), pid);
+    if (at == workers.end()) continue;
+    const auto j = static_cast<std::size_t>(at - workers.begin());
+    Report& r = reports[j];
+    explain_death(r, status);
+    if (!r.failed) {
+      --running;
+      continue;
+    }
+    print_failure(o, r);
+    if (++failed <= kTracesMax) replay_in_child(o, r.seed);
+    r.failed = false;
+    const double left = limit == 0 ? 0 : limit - seconds_since(begin);
+    if (failed >= kFailuresMax || (limit != 0 && left <= 0)) {
+      --running;
+      continue;
+    }
+    workers[j] = start_worker(o, r.seed + o.jobs, o.jobs, &r, left);
+  }
+  Totals totals;
+  std::uint64_t passed = 0;
+  for (unsigned j = 0; j < o.jobs; ++j) {
+    passed += reports[j].passed;
+    add(totals, reports[j].totals);
+  }
+  const double seconds = seconds_since(begin);
+  std::printf("%llu client operations, %llu events, %llu crashes, %llu links, %llu exports opened, %llu full checks\n"
+              "%.1f s, %.0f seeds per second and core (each seed runs twice), %.0f client operations per second and core\n",
+              static_cast<unsigned long long>(totals.operations), static_cast<unsigned long long>(totals.events),
+              static_cast<unsigned long long>(totals.crashes), static_cast<unsigned long long>(totals.links),
+              static_cast<unsigned long long>(totals.opens), static_cast<unsigned long long>(totals.checks), seconds,
+              static_cast<double>(passed) / seconds / o.jobs,
+              2 * static_cast<double>(totals.operations) / seconds / o.jobs);
+  std::printf("%llu passed, %llu failed\n", static_cast<unsigned long long>(passed),
+              static_cast<unsigned long long>(failed));
+  return failed == 0 ? 0 : 1;
+}
+
+int run_mutants(const Options& options) {
+  const std::size_t count = std::size(kMutants) - 1;
+  Report* reports = shared_reports(count + 1);
+  std::vector<pid_t> pids(count + 1);
+  const WallTime begin = std::chrono::steady_clock::now();
+  const double budget = options.minutes * 60;
+  std::size_t next = 1;
+  std::uint64_t failed = 0;
+  unsigned running = 0;
+  std::printf("%-32s %-7s %8s  %s\n", "mutant", "caught", "seeds", "checker");
+  while (next <= count || running > 0) {
+    if (next <= count && running < options.jobs) {
+      Options o = options;
+      o.mutant = static_cast<int>(next);
+      o.seed_last = o.seed_first + options.seeds_per_mutant - 1;
+      // Whatever the easy ones leave over is for the hard ones.
+      const double left = budget == 0 ? 0 : std::max(2.0, 4 * options.jobs * (budget - seconds_since(begin)) /
+                                                             static_cast<double>(count - next + 1));
+      pids[next] = start_worker(o, o.seed_first, 1, reports + next, left);
+      ++next;
+      ++running;
+      continue;
+    }
+    int status = 0;
+    const pid_t pid = wait(&status);
+    const auto at = std::find(pids.begin(), pids.end(), pid);
+    if (pid <= 0 || at == pids.end()) continue;
+    --running;
+    const auto m = static_cast<std::size_t>(at - pids.begin());
+    Report& r = reports[m];
+    explain_death(r, status);
+    failed += r.failed ? 0 : 1;
+    const std::uint64_t seeds = r.passed + (r.failed ? 1 : 0);
+    std::printf("%-32s %-7s %8llu  %s\n", kMutants[m].name, r.failed ? "yes" : "NO",
+                static_cast<unsigned long long>(seeds), r.failed ? r.checker : kMutants[m].text);
+    if (options.verbose && r.failed) std::printf("    seed %llu: %s\n", static_cast<unsigned long long>(r.seed), r.text);
+    std::fflush(stdout);
+  }
+  std::printf("%llu passed, %llu failed\n", static_cast<unsigned long long>(count - failed),
+              static_cast<unsigned long long>(failed));
+  return failed == 0 ? 0 : 1;
+}
+
+}  // namespace twinblock::sim
