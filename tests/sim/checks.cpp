@@ -132,7 +132,7 @@ void World::check_flushed(Node& n, std::size_t from, std::size_t to) {
 // Every content that the node's disk shows is still legal.
 void World::check_whole(Node& n, const char* when) {
   n.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell& c) {
-    if (history_.valid(s, c.cached, history_.floor(s))) return;
+    if (history_.readable(s, c.cached, history_.floor(s))) return;
     fail("P8/P9", std::string{when} + " node " + "AB"[n.index] + ": " + history_.describe(s, c.cached));
   });
 }
@@ -151,7 +151,9 @@ void World::check_open(Node& n) {
   }
   if (moved) n.stream.end();
   for (const std::uint32_t s : n.at_risk) {
-    if (!moved && !history_.valid(s, n.disk.cell(s).cached, history_.floor(s))) history_.fall_back(s);
+    if (moved || history_.valid(s, n.disk.cell(s).cached, history_.floor(s))) continue;
+    history_.fall_back(s);
+    acked_stable_ = acked_.size();   // what was acknowledged before may be gone: later flushes do not promise it
   }
   const core::MirrorSnapshot snap = n.mirror->snapshot();
   if (moved && !handed_over_ && (snap.mode == Mode::async || n.async_residue || peer.async_residue ||
@@ -183,7 +185,9 @@ void World::after_power_cut(Node& n, const std::vector<SectorRun>& reverted) {
     if (history_.valid(s, n.disk.cell(s).cached, floor)) continue;
     const bool elsewhere = peer_good && history_.valid(s, peer.disk.cell(s).cached, floor);
     if (elsewhere && n.was_source) n.at_risk.push_back(s);
-    if (!elsewhere) history_.fall_back(s);
+    if (elsewhere) continue;
+    history_.fall_back(s);
+    acked_stable_ = acked_.size();
   }
 }
 

@@ -156,7 +156,7 @@ void World::finish_read(Node& n, ClientOp& op, const core::Reply& reply) {
     for (std::uint32_t i = 0; i < op.run.count; ++i) {
       const std::uint32_t s = op.run.first + i;
       mix(tags[i]);
-      if (!history_.valid(s, tags[i], op.floors[i])) {
+      if (!history_.readable(s, tags[i], op.floors[i])) {
         fail("P1/P15", "read r" + std::to_string(op.request) + " at node " + "AB"[n.index] + ": " +
                            history_.describe(s, tags[i]) + ", promised " + std::to_string(op.floors[i]));
       }

@@ -47,8 +47,13 @@ bool History::valid(std::uint32_t sector, Tag tag, Clock floor) const {
   const Register& r = registers_.get(sector);
   if (r.has_base && r.base == tag && floor <= r.base_floor) return true;
   if (tag == 0) return r.zeroes_running > 0 || r.zero_last_end >= floor;
-  if (foreign(sector, tag) || tag == r.killed) return false;
+  if (foreign(sector, tag)) return false;
   return versions_[version_of(tag)].end >= floor;
+}
+
+bool History::readable(std::uint32_t sector, Tag tag, Clock floor) const {
+  const Register& r = registers_.get(sector);
+  return valid(sector, tag, floor) && (tag == 0 || tag != r.killed);
 }
 
 void History::observe(std::uint32_t sector, Tag tag, Clock begun) {

@@ -46,8 +46,10 @@ class History {
 
   [[nodiscard]] Clock floor(std::uint32_t sector) const { return registers_.get(sector).floor; }
   [[nodiscard]] Clock stable_floor(std::uint32_t sector) const { return registers_.get(sector).stable_floor; }
-  // May `tag` be the sector's content for somebody who is promised `floor`?
+  // Is `tag` no older than `floor` allows?
   [[nodiscard]] bool valid(std::uint32_t sector, Tag tag, Clock floor) const;
+  // May a read that is promised `floor` show it?
+  [[nodiscard]] bool readable(std::uint32_t sector, Tag tag, Clock floor) const;
   // Not one of ours, misplaced, or of a write that never started.
   [[nodiscard]] bool foreign(std::uint32_t sector, Tag tag) const;
   // A read that began at `begun` and ended now has shown `tag`.

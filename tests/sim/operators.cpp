@@ -176,7 +176,6 @@ void World::perform_role(Action a) {
     case Action::set_policy: change_policy(any); break;
     case Action::stop_start:
       command(any, Verb::stop);
-      restart_later(any, jitter(2 * kSecond));
       break;
     default: break;
   }

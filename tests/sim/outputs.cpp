@@ -118,6 +118,12 @@ void World::on_send(Node& n, const core::Send& send) {
       if (op.used && op.buffer == send.payload && op.node == n.index) m.client_version = op.version;
     }
   }
+  for (ClientOp& op : ops_) {   // a zero is known by its range; equal ones start in order
+    if (!op.used || op.sent || op.kind != ClientOp::Kind::zero || op.node != n.index || h.type != Type::zero) continue;
+    if (h.offset != std::uint64_t{op.run.first} * kSectorBytes || h.length != op.run.count * kSectorBytes) continue;
+    if (m.client_version == 0 || op.version < m.client_version) m.client_version = op.version;
+  }
+  for (ClientOp& op : ops_) op.sent = op.sent || (op.used && m.client_version != 0 && op.version == m.client_version);
   wire::encode_header(h, m.header);
   Network::Direction& d = network_.directions[index(n)];
   m.due = std::max(d.last_due, now_ + jitter(scenario_.latency_ns));

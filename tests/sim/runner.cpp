@@ -52,7 +52,11 @@ void store(Report& r, const char* checker, const char* text) {
 
 void on_assertion(const char* text) {
   if (g_report != nullptr) store(*g_report, "assert", text);
-  if (g_trace != nullptr) g_trace->print();
+  if (g_trace != nullptr) {
+    g_trace->print();
+    std::printf("%s\n", text);
+    std::fflush(stdout);
+  }
   if (g_report != nullptr) _exit(2);
 }
 

@@ -104,7 +104,10 @@ void World::handle(const Event& e) {
     case EventType::dial: dialling_ = false; dial(); break;
     case EventType::client: client_turn(); break;
     case EventType::action: act(); break;
-    case EventType::restart: if (n.mirror == nullptr && e.life == n.life) start_node(n); break;
+    case EventType::restart:
+      n.restarting = false;
+      if (n.mirror == nullptr) start_node(n);
+      break;
     case EventType::unstall:
       network_blocked_ = network_blocked_ && split_stage_ != 0;
       network_.directions[e.node].stalled = network_.directions[e.node].large_stall = false;
@@ -199,6 +202,7 @@ void World::end_turn(Node& n) {
       }
     }
     crash(n, false);
+    restart_later(n, jitter(200 * kMillisecond));
     return;
   }
   arm_tick(n);

@@ -48,6 +48,7 @@ struct ClientOp {
   bool used = false;
   bool fua = false;
   bool cancelled = false;
+  bool sent = false;
   bool delivered = false;        // its message has reached the peer's core
   std::uint8_t node = 0;
   core::RequestId request = 0;
