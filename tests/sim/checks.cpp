@@ -4,8 +4,8 @@
 //           in flight) carries a durable mark on at least one node: hot extent, bit, "everything is dirty",
 //           or a failed disk. Marks that a write in flight may remove do not count.
 // P3        A client's write is given to the disk or the stream only while its extent's intent is durable.
-// P1/P7     At the answer ok to a write: the local disk has it (unless failed); so has the peer if it is in
-//           the ack set (memsync: its core has been given the message); if the peer lacks it, and is a
+// P1/P7     At the answer ok to a write: the local disk has it (unless failed); so has the peer if it was in
+//           the ack set when the write started and still is (memsync: its core has been given the message); if the peer lacks it, and is a
 //           complete replica, then the source's durable superblock says so and names a newer generation. With
 //           a failed local disk the peer has it. write_alone = never: the peer has it.
 // P2        At the answer ok to a flush: every write answered before it began survives the worst power cut at
@@ -58,17 +58,21 @@ void World::check_marks(const char* when) {
 
 void World::check_intent(Node& n, SectorRun run, const char* what) {
   if (run.count == 0 || n.meta.hot(run.first / kExtentSectors)) return;
+  if (n.meta.superblock().disk_state == DiskState::failed) return;   // all of it counts as dirty
   fail("P3", "a write to sectors " + std::to_string(run.first) + "+" + std::to_string(run.count) + " is " + what +
                  " at node " + "AB"[n.index] + " before the intent of its extent is durable");
 }
 
 void World::check_disk_write(Node& n, const core::DiskIo& io, SectorRun run) {
-  for (const ClientOp& op : ops_) {
+  for (ClientOp& op : ops_) {
     if (!op.used || op.node != n.index || op.kind == ClientOp::Kind::read || op.kind == ClientOp::Kind::flush) continue;
     const bool mine = op.kind == ClientOp::Kind::write ? op.buffer == io.buffer
                                                        : io.verb == core::DiskVerb::zero && n.export_open &&
                                                              op.run.first == run.first && op.run.count == run.count;
-    if (mine) return check_intent(n, run, "submitted");
+    if (!mine) continue;
+    op.in_ack_set = n.in_ack_set;
+    op.link = network_.id;
+    return check_intent(n, run, "submitted");
   }
   if (n.export_open || phase_ == Phase::genesis) return;   // a repair writes what the peer has
   for (const Node& any : nodes_) {
@@ -98,7 +102,10 @@ void World::check_acknowledged(Node& n, const ClientOp& op) {
   if (local_failed && !peer_has) fail("P7", which + "acknowledged with a failed local disk before the peer wrote it");
   if (peer_has || snap.mode == Mode::async || n.async_residue) return;
   if (snap.in_ack_set && snap.mode == Mode::memsync && op.delivered) return;
-  if (snap.in_ack_set) fail("P1", which + "acknowledged before the peer in the ack set has it");
+  const bool alive = peer.mirror != nullptr && peer.life == link_life_[index(peer)];
+  const bool counted_on = alive && snap.in_ack_set && op.in_ack_set && op.link == network_.id;
+  if (snap.in_ack_set && !alive) return;   // it had the write and has died since, unnoticed
+  if (counted_on) fail("P1", which + "acknowledged before the peer in the ack set has it");
   if (n.policy.write_alone == core::WriteAlone::never) fail("P7", which + "acknowledged alone against the policy");
   const bitmap::Superblock& theirs = peer.meta.superblock();
   if (theirs.disk_state != DiskState::consistent) return;
@@ -113,7 +120,7 @@ void World::check_acknowledged(Node& n, const ClientOp& op) {
 void World::check_flushed(Node& n, std::size_t from, std::size_t to) {
   const core::MirrorSnapshot snap = n.mirror->snapshot();
   const bool local = snap.replica != core::ReplicaState::failed && snap.replica != core::ReplicaState::diskless;
-  const bool remote = snap.in_ack_set && snap.mode != Mode::async && !n.async_residue;
+  const bool remote = snap.in_ack_set && snap.peer_replica == core::ReplicaState::uptodate && snap.mode != Mode::async && !n.async_residue;
   for (std::size_t i = from; i < to; ++i) {
     const Clock since = history_.begin_of(acked_[i].version);
     const SectorRun run = acked_[i].run;
@@ -184,7 +191,7 @@ void World::after_power_cut(Node& n, const std::vector<SectorRun>& reverted) {
     const Clock floor = history_.floor(s);
     if (history_.valid(s, n.disk.cell(s).cached, floor)) continue;
     const bool elsewhere = peer_good && history_.valid(s, peer.disk.cell(s).cached, floor);
-    if (elsewhere && n.was_source) n.at_risk.push_back(s);
+    if (elsewhere && last_source_ == n.index) n.at_risk.push_back(s);
     if (elsewhere) continue;
     history_.fall_back(s);
     acked_stable_ = acked_.size();

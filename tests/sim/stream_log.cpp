@@ -11,7 +11,7 @@ void StreamLog::begin(DataDisk& target) {
   entries_.clear();
   tags_.clear();
   base_.clear();
-  target.cells().for_each([&](std::uint32_t s, DataDisk::Cell& c) { base_.at(s).tag = c.cached; });
+  target.cells().for_each([&](std::uint32_t s, DataDisk::Cell& c) { base_.at(s) = {c.cached, c.cached != c.durable}; });
   for (std::uint32_t i = 0; i < target.slot_count(); ++i) {
     const DataDisk::Op& op = target.op(i);
     if (!op.used || op.io.verb == core::DiskVerb::read) continue;

@@ -4,7 +4,7 @@
 // it is promoted after the session, its content is base plus exactly the first n messages, for some n. After
 // its own power cut it is base plus all messages up to one of the flush points plus any subset, torn per
 // sector, of those between that point and the next; and never less than what it reported stable. Sectors
-// with unfinished writes of an earlier session when the session began are not judged.
+// with unfinished or volatile writes of an earlier session when the session began are not judged.
 #pragma once
 
 #include <cstdint>

@@ -205,6 +205,7 @@ void World::end_turn(Node& n) {
     restart_later(n, jitter(200 * kMillisecond));
     return;
   }
+  n.in_ack_set = n.export_open && n.mirror->snapshot().in_ack_set;
   arm_tick(n);
   if (totals_.events % 256 == 0) check_marks("at a random moment");
 }

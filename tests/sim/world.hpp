@@ -49,6 +49,8 @@ struct ClientOp {
   bool fua = false;
   bool cancelled = false;
   bool sent = false;
+  bool in_ack_set = false;       // the peer was, when it started
+  core::LinkId link = 0;         // then
   bool delivered = false;        // its message has reached the peer's core
   std::uint8_t node = 0;
   core::RequestId request = 0;
@@ -81,6 +83,7 @@ struct Node {
   std::uint32_t peer_life = 0;   // of the other when this one crashed
   bool async_residue = false;    // was async and has not been in the ack set since
   bool saw_split_brain = false;
+  bool in_ack_set = false;       // the other is, as of the last turn
   std::int64_t tick_at = INT64_MAX;
   std::uint32_t tick_spins = 0;
   std::uint32_t commands = 0;    // without an answer
