@@ -112,6 +112,8 @@ void decode_flags(Checked& in, Superblock& sb) {
   sb.disk_state = in.enumeration(layout::kDiskState, DiskState::failed);
   sb.was_source = in.flag(layout::kWasSource);
   sb.clean = in.flag(layout::kClean);
+  sb.lost_cache = in.flag(layout::kLostCache);
+  sb.boot_id = in.u64(layout::kBootId);
   sb.resync.active = in.flag(layout::kResyncActive);
   sb.resync.from = in.node(layout::kResyncFrom);
   sb.resolution = in.enumeration(layout::kResolution, Resolution::discard);

@@ -61,6 +61,8 @@ inline constexpr Field kNode{"node", 224, 1};
 inline constexpr Field kDiskState{"disk_state", 225, 1};
 inline constexpr Field kWasSource{"was_source", 226, 1};
 inline constexpr Field kClean{"clean", 227, 1};
+inline constexpr Field kLostCache{"lost_cache", 231, 1};
+inline constexpr Field kBootId{"boot_id", 232, 8};
 inline constexpr Field kResyncActive{"resync_active", 228, 1};
 inline constexpr Field kResyncFrom{"resync_from", 229, 1};
 inline constexpr Field kResolution{"resolution", 230, 1};
@@ -74,7 +76,8 @@ inline constexpr std::array kSuperblock{
     kHotExtents,       kGenerationCount,  kTermSeen,           kTermOwn,          kSequenceLimit,
     kStableSequence,   kAttachCount,      kResolutionAgainst,  kResyncGeneration, kResyncCursor,
     kDiskIdentity,     kDiskSampleHash,   kNode,               kDiskState,        kWasSource,
-    kClean,            kResyncActive,     kResyncFrom,         kResolution,       Field{"reserved", 231, 25},
+    kClean,            kResyncActive,     kResyncFrom,         kResolution,       kLostCache,
+    kBootId,           Field{"reserved", 240, 16},
     kPeers,            kGenerations,      Field{"reserved", 1824, 2272}};
 
 // One element of `peers`.

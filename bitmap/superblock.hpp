@@ -82,6 +82,10 @@ struct Superblock {
   DiskState disk_state = DiskState::inconsistent;
   bool was_source = false;               // source when last written: cleared by demote and by a higher term
   bool clean = false;                    // stopped in order: log empty, data flushed. Written last
+  // The machine went down without a clean stop since the replicas were last equal: data that was written but
+  // not flushed may be gone from this disk. boot_id names the boot of the last attach (0: unknown).
+  bool lost_cache = false;
+  std::uint64_t boot_id = 0;
   std::uint32_t generation_count = 0;    // valid entries of `generations`; [0] is the current one
   std::array<GenerationEntry, kHistoryMax + 1> generations{};
   std::array<PeerRecord, kNodeCountMax> peers{};

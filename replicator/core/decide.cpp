@@ -73,6 +73,12 @@ const NodeView& first_leader(const NodeView& a, const NodeView& b) {
   const bool a_source = effective_source(a.state, b.state);
   const bool b_source = effective_source(b.state, a.state);
   if (a_source != b_source) return a_source ? a : b;
+  // Whoever may have lost unflushed data in a power loss learns it back from the one that did not: a target
+  // in sync has everything that was acknowledged.
+  const auto async = static_cast<std::uint8_t>(Mode::async);
+  if (a.state.clean != b.state.clean && a.state.mode != async && b.state.mode != async) {
+    return a.state.clean != 0 ? a : b;
+  }
   if (a.state.term_own != b.state.term_own) return a.state.term_own > b.state.term_own ? a : b;
   if (a.state.was_source != b.state.was_source) return a.state.was_source != 0 ? a : b;
   return a.node < b.node ? a : b;

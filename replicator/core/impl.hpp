@@ -235,7 +235,8 @@ struct Mirror::Impl {
   bool pump_adopt();
   void on_session_ready(const MessageIn& in);
   void remember_peer();
-  void reserve_sequences(std::uint64_t floor);
+  void reserve_sequences();
+  [[nodiscard]] bool sequences_ready() const { return numbering_ || ring_.empty(); }
   [[nodiscard]] wire::History my_history() const;
   void adopt_history(const wire::History& h);
 
@@ -334,6 +335,8 @@ struct Mirror::Impl {
   StreamRing ring_;
   std::uint64_t disk_in_flight_ = 0;
   std::uint32_t client_ops_ = 0;
+  bool numbering_ = false;              // numbers below sequence_limit are ours to give
+  std::uint64_t received_high_ = 0;     // highest number seen from a leader
   bool waiting_changed_ = false;
   bool slots_wanted_ = false;
 

@@ -90,6 +90,9 @@ void Mirror::Impl::start(Instant now, Outputs& out) {
   out_ = &out;
   bitmap::Superblock& s = sb();
   ++s.attach_count;
+  // After a reboot without a clean stop what was not flushed is gone; a killed daemon loses nothing.
+  if (!s.clean && (config_.boot_id == 0 || s.boot_id != config_.boot_id)) s.lost_cache = true;
+  s.boot_id = config_.boot_id;
   s.clean = false;
   // A disk that failed was detached with unknown content since its last good flush; the peer's bits cover it.
   if (s.disk_state == DiskState::failed) s.disk_state = DiskState::inconsistent;
@@ -235,8 +238,11 @@ bool Mirror::Impl::pump_once() {
 }
 
 Instant Mirror::Impl::next_deadline() const {
-  Instant t = std::min({phase_deadline_, intent_check_at_, promote_.deadline, demote_.deadline,
-                        resync_retry_at_, switchover_deadline_});
+  Instant t = std::min(intent_check_at_, switchover_deadline_);
+  if (promote_.active && (promote_.stage == 0 || promote_.stage == 3)) t = std::min(t, promote_.deadline);
+  if (demote_.active && demote_.stage <= 3) t = std::min(t, demote_.deadline);
+  if (resync_may_start() && !resync_end_sent_) t = std::min(t, resync_retry_at_);
+  if (link_ != 0 && !link_closing_) t = std::min(t, phase_deadline_);
   if (link_ != 0 && !link_closing_) {
     t = std::min(t, last_sent_ + policy().peer_timeout / 3);
     t = std::min(t, last_received_ + policy().peer_timeout);

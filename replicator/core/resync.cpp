@@ -201,6 +201,7 @@ void Mirror::Impl::on_resync_done(const MessageIn& in) {
   resync_active_ = resync_joining_ = resync_end_sent_ = false;
   peer().base_generation = sb().current();
   peer().data = PeerData::maybe_current;
+  sb().lost_cache = false;
   meta_.superblock_changed();
   meta_.persist_pages();
   event(EventKind::resync_finished, Refusal::none, sb().current().value());

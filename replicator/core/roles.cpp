@@ -169,7 +169,7 @@ bool Mirror::Impl::pump_promote() {
         abort_promote(Refusal::replica_failed);
         return true;
       }
-      if (!local_flush_done(promote_.flush_ticket)) return false;
+      if (!local_flush_done(promote_.flush_ticket) || !sequences_ready()) return false;
       // The session may have ended, or another round begun, while we flushed.
       if (const Refusal why = promote_refusal(promote_.confirm_dead, promote_.force); why != Refusal::none) {
         abort_promote(why);
@@ -211,7 +211,7 @@ void Mirror::Impl::persist_promotion() {
   s.term_seen = s.term_own = next_term(s.term_seen, config_.node);
   s.was_source = true;
   s.clean = false;
-  reserve_sequences(s.sequence_limit.value());
+  reserve_sequences();
   const bool behind = s.disk_state == DiskState::inconsistent || s.disk_state == DiskState::outdated;
   if (promote_.force && behind) {
     event(EventKind::data_loss_forced, Refusal::none, meta_.dirty.dirty_count() * s.geometry.region_size);
@@ -250,6 +250,7 @@ void Mirror::Impl::become_source() {
 void Mirror::Impl::resume_by_itself() {
   if (policy().after_restart != AfterRestart::resume || !sb().was_source || role_ != Role::target) return;
   if (promote_.active || stop_.active || peer_is_source_ || resume_tried_) return;
+  if (streaming() && peer_state_.wants_source != 0 && peer_state_.term_own > sb().term_own.value()) return;
   if (promote_refusal(false, false) != Refusal::none) return;
   resume_tried_ = true;
   begin_promote(0, false, false);

@@ -314,7 +314,7 @@ void Mirror::Impl::send_state() {
   b.wants_source = policy().after_restart == AfterRestart::resume && s.was_source;
   b.disk_state = static_cast<std::uint8_t>(detached_ || meta_.failed() ? DiskState::failed : s.disk_state);
   b.was_source = s.was_source;
-  b.clean = s.clean;
+  b.clean = !s.lost_cache;
   b.mode = static_cast<std::uint8_t>(policy().mode);
   b.term_own = s.term_own.value();
   b.term_seen = s.term_seen.value();

@@ -14,7 +14,8 @@
 namespace twinblock::core {
 namespace {
 constexpr std::size_t kBitmapChunk = 32u << 10;  // bytes of raw bits per message
-constexpr std::uint64_t kSequenceBlock = std::uint64_t{1} << 32;
+// 12 days at a million writes per second; half used, the next one is taken.
+constexpr std::uint64_t kSequenceBlock = std::uint64_t{1} << 40;
 }  // namespace
 
 // The follower's bits, its hot extents of before included; chunks without a bit are left out.
@@ -72,13 +73,18 @@ void Mirror::Impl::remember_peer() {
   p.stable_sequence = SequenceNumber{peer_state_.stable_sequence};
 }
 
-// Numbers at or above the limit were never given by anybody. REQUIRES: the superblock is written before any
-// of the numbers is used.
-void Mirror::Impl::reserve_sequences(std::uint64_t floor) {
-  const std::uint64_t base = std::max(floor, ring_.next());
-  if (base > ring_.next()) ring_.restart(base);
-  if (sb().sequence_limit.value() < base + kSequenceBlock / 2) {
+// Numbers at or above the limit were never given by anybody. Takes a block of them for us, or goes on with
+// ours. REQUIRES: the superblock is written before any of the numbers is used; sequences_ready().
+void Mirror::Impl::reserve_sequences() {
+  if (!numbering_) {
+    TB_ASSERT(ring_.empty());
+    const std::uint64_t heard = received_high_ == 0 ? 0 : received_high_ + kSequenceBlock;
+    const std::uint64_t base = std::max({sb().sequence_limit.value(), heard, ring_.next()});
+    ring_.restart(base);
     sb().sequence_limit = SequenceNumber{base + kSequenceBlock};
+    numbering_ = true;
+  } else if (sb().sequence_limit.value() - ring_.next() < kSequenceBlock / 2) {
+    sb().sequence_limit = SequenceNumber{sb().sequence_limit.value() + kSequenceBlock};
   }
 }
 
@@ -96,20 +102,24 @@ void Mirror::Impl::prepare_session() {
 
 bool Mirror::Impl::pump_prepare() {
   if (prepare_stage_ == 0) {
-    const bool higher = peer_state_.sequence_limit > sb().sequence_limit.value();
-    if (!meta_.pages_durable(0) || (higher && !ring_.empty())) return false;
+    if (peer_state_.sequence_limit > sb().sequence_limit.value()) {
+      sb().sequence_limit = SequenceNumber{peer_state_.sequence_limit};
+      numbering_ = false;
+    }
+    if (!meta_.pages_durable(0) || !sequences_ready()) return false;
     const bool same = verdict_.kind == VerdictKind::in_sync || verdict_.stays_promotable;
     remember_peer();
     bitmap::PeerRecord& p = peer();
     p.base_generation = GenerationId{peer_state_.history.count == 0 ? 0 : peer_state_.history.entries[0].id};
     if (!(detached_ && verdict_.kind == VerdictKind::in_sync)) p.needs_full = false;
+    if (verdict_.kind == VerdictKind::in_sync) sb().lost_cache = false;
     if (!same)
       p.data = PeerData::lacks;
     else if (p.data != PeerData::handed_over || role_ == Role::source)
       p.data = PeerData::maybe_current;
     sb().resolution = Resolution::none;
     sb().term_seen = std::max(sb().term_seen, Term{peer_state_.term_seen});
-    reserve_sequences(higher ? peer_state_.sequence_limit : 0);
+    reserve_sequences();
     session_ticket_ = degrade_ticket_ = meta_.superblock_changed();
     prepare_stage_ = 1;
     return true;
@@ -144,7 +154,9 @@ void Mirror::Impl::on_session_start(const MessageIn& in) {
   s.group_id = body->group_id;
   s.term_seen = std::max(s.term_seen, Term{in.header.term});
   s.sequence_limit = std::max(s.sequence_limit, SequenceNumber{body->sequence_limit});
-  s.was_source = false;
+  numbering_ = false;
+  // The last source may resume after it was brought up to date by a target that never wrote.
+  if (peer_is_source_ || s.term_own < Term{peer_state_.term_own}) s.was_source = false;
   s.resolution = Resolution::none;
   remember_peer();
   if (peer().data != PeerData::handed_over || peer_is_source_ || verdict_.kind == VerdictKind::resync) {
@@ -156,6 +168,7 @@ void Mirror::Impl::on_session_start(const MessageIn& in) {
     s.resync = {true, config_.peer, GenerationId{body->history.entries[0].id}, ByteOffset{0}};
   } else {
     s.disk_state = DiskState::consistent;
+    if (verdict_.kind == VerdictKind::in_sync) s.lost_cache = false;
     peer().base_generation = s.current();
   }
   if (peer_state_.disk_state == static_cast<std::uint8_t>(DiskState::failed)) {
@@ -184,6 +197,7 @@ bool Mirror::Impl::pump_adopt() {
   b.window_bytes = config_.window_bytes;
   send_body(wire::Type::session_ready, b);
   event(EventKind::session_started, Refusal::none, session_, verdict_.rule);
+  if (replica_uptodate_) resume_by_itself();
   return true;
 }
 

@@ -67,7 +67,7 @@ void Mirror::Impl::on_stream(const MessageIn& in) {
     }
   }
   if (e.kind != ApplyEntry::Kind::read)
-    received_ = h.sequence;
+    received_high_ = received_ = h.sequence;
   else
     e.sequence = received_;
   apply_.push(e);
@@ -164,6 +164,7 @@ void Mirror::Impl::on_barrier_flushed(int error) {
   adopt_history(end_history_);
   if (s.disk_state == DiskState::inconsistent) s.disk_state = DiskState::consistent;
   s.resync = {};
+  s.lost_cache = false;
   peer().base_generation = s.current();
   peer().data = PeerData::maybe_current;
   barrier_ticket_ = degrade_ticket_ = meta_.superblock_changed();
@@ -182,6 +183,7 @@ bool Mirror::Impl::pump_barrier() {
   if (streaming() && !leading_) {
     replica_uptodate_ = true;
     send(wire::Type::resync_done, sequence);
+    resume_by_itself();
   }
   event(EventKind::resync_finished, Refusal::none, sb().current().value());
   retire_apply();

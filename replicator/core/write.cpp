@@ -168,6 +168,10 @@ void Mirror::Impl::start_write(OpIndex i) {
   const std::uint64_t bytes = is_zero ? 0 : op.range.length.value();
   op.sequence = ring_.push({i, op.sent, detached_, false, static_cast<std::uint32_t>(bytes), now_});
   TB_ASSERT(op.sequence < sb().sequence_limit.value());
+  if (op.sequence % (std::uint64_t{1} << 32) == 0) {   // now and then: is the block half used?
+    reserve_sequences();
+    meta_.superblock_changed();
+  }
   if (op.slot != kNoSlot) {
     IntentSlot& slot = meta_.intents.slot(op.slot);
     slot.sequence_max = op.sequence;

@@ -160,7 +160,7 @@ struct StateBody {
   std::uint8_t wants_source = 0;                   // after_restart = resume and was source
   std::uint8_t disk_state = 0;                     // bitmap::DiskState
   std::uint8_t was_source = 0;
-  std::uint8_t clean = 0;
+  std::uint8_t clean = 0;                          // 0: data not flushed may have been lost here
   std::uint8_t mode = 0;                           // core::Mode
   std::uint64_t term_own = 0;
   std::uint64_t term_seen = 0;
