@@ -156,12 +156,8 @@ void World::check_open(Node& n) {
     const DiskState state = n.mirror->superblock().disk_state;
     if (!wrong.empty() && state == DiskState::consistent) fail("P6", "at the promotion " + wrong);
   }
-  if (moved) n.stream.end();
-  for (const std::uint32_t s : n.at_risk) {
-    if (moved || history_.valid(s, n.disk.cell(s).cached, history_.floor(s))) continue;
-    history_.fall_back(s);
-    acked_stable_ = acked_.size();   // what was acknowledged before may be gone: later flushes do not promise it
-  }
+  n.stream.end();
+  if (!moved) settle_at_risk(n);
   const core::MirrorSnapshot snap = n.mirror->snapshot();
   if (moved && !handed_over_ && (snap.mode == Mode::async || n.async_residue || peer.async_residue ||
                                  peer.policy.mode == Mode::async)) {
@@ -180,6 +176,17 @@ void World::check_open(Node& n) {
     }
     check_whole(n, "at the opening of the export");
   }
+}
+
+// The last source returns from a power cut and is believed again, as source or as leader of a resync: what it
+// lost and had not flushed is gone, like with any disk (survival rows 2 and 3).
+void World::settle_at_risk(Node& n) {
+  for (const std::uint32_t s : n.at_risk) {
+    if (history_.valid(s, n.disk.cell(s).cached, history_.floor(s))) continue;
+    history_.fall_back(s);
+    acked_stable_ = acked_.size();   // what was acknowledged before may be gone: later flushes do not promise it
+  }
+  n.at_risk.clear();
 }
 
 // A power cut legally destroys what was acknowledged and not flushed, but only where no other copy had it.

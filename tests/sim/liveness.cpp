@@ -5,6 +5,8 @@
 // brain where one was provoked. Then within 240 s: one export open, session up, replicas byte-identical and
 // durable, no bits, no hot extents, every request and command answered, no buffer owned, both idle.
 // Excused is only a mirror of which no good copy is left.
+#include <algorithm>
+
 #include "tests/sim/world.hpp"
 
 namespace twinblock::sim {
@@ -19,7 +21,7 @@ void World::genesis() {
   const std::int64_t limit = now_ + 120 * kSecond;
   while (!quiet()) {
     if (now_ > limit) fail("P14", "creation: no first resync within 120 s\n" + state_text());
-    if (!nodes_[0].export_open && nodes_[0].commands == 0) command(nodes_[0], Verb::promote, false, random_.one_in(2));
+    if (!nodes_[0].export_open && nodes_[0].commands == 0) command(nodes_[0], Verb::promote);
     run_until(now_ + 100 * kMillisecond);
   }
   last_source_ = 0;
@@ -71,7 +73,13 @@ void World::liveness_turn() {
   const core::MirrorSnapshot b = nodes_[1].mirror->snapshot();
   const bool bad_a = a.replica == core::ReplicaState::failed || a.replica == core::ReplicaState::inconsistent;
   const bool bad_b = b.replica == core::ReplicaState::failed || b.replica == core::ReplicaState::inconsistent;
-  if (bad_a && bad_b) {
+  // The newest history lived on a disk that is gone: only the operator's --force goes on from here.
+  const auto newer = [](const Node& bad, const Node& good) {
+    const auto history = good.meta.superblock().history();
+    const GenerationId id = bad.meta.superblock().current();
+    return id.value() != 0 && std::none_of(history.begin(), history.end(), [&](const auto& g) { return g.id == id; });
+  };
+  if ((bad_a && bad_b) || (bad_a && newer(nodes_[0], nodes_[1])) || (bad_b && newer(nodes_[1], nodes_[0]))) {
     excused_ = true;
     return;
   }

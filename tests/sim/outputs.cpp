@@ -91,6 +91,10 @@ void World::log_stream(Node& n, const core::Send& send) {
     case Type::ack:
       if (n.stream.active()) n.stream.note_stable(h.aux);
       break;
+    case Type::session_start:   // it leads: from now on its content does not come from a stream
+      n.stream.end();
+      settle_at_risk(n);
+      break;
     case Type::session_ready: n.stream.begin(n.disk); break;
     default: break;
   }

@@ -153,6 +153,7 @@ void World::start_node(Node& n) {
   config.policy = n.policy;
   config.client_ops_max = 64;
   config.random_seed = random_.next();
+  config.boot_id = n.boot_id;
   n.restarting = false;
   n.stopped = false;
   n.mirror = std::make_unique<core::Mirror>(config, n.meta.recover());
@@ -264,6 +265,7 @@ void World::crash(Node& n, bool power) {
   if (network_.sides[index(peer)].coming) network_.sides[index(peer)] = {};
   if (network_.sides[index(peer)].up && (!power || random_.one_in(2))) link_down(peer, jitter(kMillisecond));
   if (power) {
+    ++n.boot_id;
     const bool judged = n.stream.active() && n.meta.superblock().disk_state == bitmap::DiskState::consistent;
     std::vector<SectorRun> reverted;
     n.disk.power_cut(random_, [&](std::uint32_t s, Tag) { reverted.push_back({s, 1}); });

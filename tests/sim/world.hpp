@@ -87,6 +87,7 @@ struct Node {
   std::int64_t tick_at = INT64_MAX;
   std::uint32_t tick_spins = 0;
   std::uint32_t commands = 0;    // without an answer
+  std::uint64_t boot_id = 1;            // changes with a power cut
   std::vector<std::uint32_t> at_risk;   // sectors that a power cut reverted while the other had them
   std::uint32_t read_errors = 0;        // per mille
   std::uint32_t write_errors = 0;
@@ -194,6 +195,7 @@ class World {
   void check_acknowledged(Node& n, const ClientOp& op);
   void check_flushed(Node& n, std::size_t from, std::size_t to);
   void check_open(Node& n);
+  void settle_at_risk(Node& n);
   void check_whole(Node& n, const char* when);
   void after_power_cut(Node& n, const std::vector<SectorRun>& reverted);
 
