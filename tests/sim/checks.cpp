@@ -7,7 +7,8 @@
 // P1/P7     At the answer ok to a write: the local disk has it (unless failed); so has the peer if it was in
 //           the ack set when the write started and still is (memsync: its core has been given the message); if the peer lacks it, and is a
 //           complete replica, then the source's durable superblock says so and names a newer generation. With
-//           a failed local disk the peer has it. write_alone = never: the peer has it.
+//           a failed local disk the peer has it. write_alone = never: a complete peer has it, unless the
+//           operator vouched for its death in this life of the source.
 // P2        At the answer ok to a flush: every write answered before it began survives the worst power cut at
 //           both nodes (only the peer if the local disk failed, only the source if the peer is outside the
 //           ack set or async).
@@ -106,9 +107,11 @@ void World::check_acknowledged(Node& n, const ClientOp& op) {
   const bool counted_on = alive && snap.in_ack_set && op.in_ack_set && op.link == network_.id;
   if (snap.in_ack_set && !alive) return;   // it had the write and has died since, unnoticed
   if (counted_on) fail("P1", which + "acknowledged before the peer in the ack set has it");
-  if (n.policy.write_alone == core::WriteAlone::never) fail("P7", which + "acknowledged alone against the policy");
   const bitmap::Superblock& theirs = peer.meta.superblock();
   if (theirs.disk_state != DiskState::consistent) return;
+  if (n.policy.write_alone == core::WriteAlone::never && !n.granted) {
+    fail("P7", which + "acknowledged alone against the policy");
+  }
   if (n.meta.peer().data != bitmap::PeerData::lacks) {
     fail("P7", which + "acknowledged alone before \"the peer lacks it\" is durable");
   }
@@ -178,9 +181,10 @@ void World::check_open(Node& n) {
   }
 }
 
-// The last source returns from a power cut and is believed again, as source or as leader of a resync: what it
-// lost and had not flushed is gone, like with any disk (survival rows 2 and 3).
+// Both had a power cut and the last source is believed again, as source or as leader of a resync: what it lost
+// and had not flushed is gone, like with any disk. While the other one lost nothing P1 stands.
 void World::settle_at_risk(Node& n) {
+  if (!other(n).cache_lost) return;   // the other one had it all along
   for (const std::uint32_t s : n.at_risk) {
     if (history_.valid(s, n.disk.cell(s).cached, history_.floor(s))) continue;
     history_.fall_back(s);

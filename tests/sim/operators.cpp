@@ -25,6 +25,7 @@ void World::act() {
 void World::command(Node& n, Verb verb, bool force, bool confirm, bool full) {
   if (n.mirror == nullptr || n.commands >= 8) return;
   ++n.commands;
+  n.granted = n.granted || confirm;
   core::Command c{.id = ++command_serial_, .verb = verb, .force = force, .confirm_dead = confirm, .full = full};
   c.policy = n.policy;
   step(n, c);

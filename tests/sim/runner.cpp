@@ -205,7 +205,7 @@ int replay(const Options& o, std::uint64_t seed, bool print_all) {
 }
 
 int run_seeds(const Options& o) {
-  constexpr std::uint64_t kFailuresMax = 20;
+  constexpr std::uint64_t kFailuresMax = 60;
   constexpr std::uint64_t kTracesMax = 2;
   const WallTime begin = std::chrono::steady_clock::now();
   const double limit = o.minutes * 60;

@@ -40,6 +40,7 @@ World::World(std::uint64_t seed, int forced_class, Trace* trace)
   }
   for (Node& n : nodes_) {
     n.policy = scenario_.policy;
+    n.boot = random_.name();
     create(n, n.index == 0);
   }
 }
@@ -152,10 +153,10 @@ void World::start_node(Node& n) {
   config.mirror_name = "sim";
   config.policy = n.policy;
   config.client_ops_max = 64;
+  config.boot_id = n.boot;
   config.random_seed = random_.next();
   config.boot_id = n.boot_id;
-  n.restarting = false;
-  n.stopped = false;
+  n.restarting = n.stopped = n.granted = false;
   n.mirror = std::make_unique<core::Mirror>(config, n.meta.recover());
   outputs_.clear();
   n.mirror->start(Instant{now_}, outputs_);
@@ -206,7 +207,11 @@ void World::end_turn(Node& n) {
     restart_later(n, jitter(200 * kMillisecond));
     return;
   }
-  n.in_ack_set = n.export_open && n.mirror->snapshot().in_ack_set;
+  if (n.export_open) {
+    const core::MirrorSnapshot snap = n.mirror->snapshot();
+    n.in_ack_set = snap.in_ack_set;
+    if (n.in_ack_set && snap.link == core::LinkState::connected) n.cache_lost = other(n).cache_lost = false;
+  }
   arm_tick(n);
   if (totals_.events % 256 == 0) check_marks("at a random moment");
 }
@@ -265,6 +270,8 @@ void World::crash(Node& n, bool power) {
   if (network_.sides[index(peer)].coming) network_.sides[index(peer)] = {};
   if (network_.sides[index(peer)].up && (!power || random_.one_in(2))) link_down(peer, jitter(kMillisecond));
   if (power) {
+    n.boot = random_.name();
+    n.cache_lost = true;
     ++n.boot_id;
     const bool judged = n.stream.active() && n.meta.superblock().disk_state == bitmap::DiskState::consistent;
     std::vector<SectorRun> reverted;

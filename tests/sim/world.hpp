@@ -82,6 +82,9 @@ struct Node {
   bool peer_had_all = false;     // when it crashed as source, the other was in its ack set
   std::uint32_t peer_life = 0;   // of the other when this one crashed
   bool async_residue = false;    // was async and has not been in the ack set since
+  std::uint64_t boot = 0;        // changes with each power cut
+  bool cache_lost = false;       // by a power cut, and not in the ack set since
+  bool granted = false;          // promoted with confirm_dead in this life
   bool saw_split_brain = false;
   bool in_ack_set = false;       // the other is, as of the last turn
   std::int64_t tick_at = INT64_MAX;
