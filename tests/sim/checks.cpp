@@ -184,7 +184,9 @@ void World::check_open(Node& n) {
 // Both had a power cut and the last source is believed again, as source or as leader of a resync: what it lost
 // and had not flushed is gone, like with any disk. While the other one lost nothing P1 stands.
 void World::settle_at_risk(Node& n) {
-  if (!other(n).cache_lost) return;   // the other one had it all along
+  const Node& peer = other(n);
+  const bool async = n.policy.mode == Mode::async || n.async_residue || peer.async_residue;
+  if (!peer.cache_lost && !async) return;   // the other one had it all along
   for (const std::uint32_t s : n.at_risk) {
     if (history_.valid(s, n.disk.cell(s).cached, history_.floor(s))) continue;
     history_.fall_back(s);

@@ -210,7 +210,9 @@ void World::end_turn(Node& n) {
   if (n.export_open) {
     const core::MirrorSnapshot snap = n.mirror->snapshot();
     n.in_ack_set = snap.in_ack_set;
-    if (n.in_ack_set && snap.link == core::LinkState::connected) n.cache_lost = other(n).cache_lost = false;
+    const Node& peer = other(n);
+    const bool alive = peer.mirror != nullptr && link_life_[index(peer)] == peer.life;
+    if (n.in_ack_set && alive && snap.link == core::LinkState::connected) n.cache_lost = other(n).cache_lost = false;
   }
   arm_tick(n);
   if (totals_.events % 256 == 0) check_marks("at a random moment");
