@@ -10,6 +10,7 @@
 #include "replicator/control/config.hpp"
 #include "replicator/control/log.hpp"
 #include "replicator/control/protocol_text.hpp"
+#include "replicator/engine/daemon.hpp"
 #include "replicator/engine/process.hpp"
 #include "replicator/engine/scratch.hpp"
 
@@ -36,7 +37,8 @@ void add_options(CLI::App& app, Options& o) {
   app.add_flag("--exit-with-parent", o.exit_with_parent, "stop when the parent process dies");
   app.add_flag("--debug", o.debug, "log more");
   auto* scratch = app.add_option("--scratch", o.scratch.file, "serve this one file, unreplicated");
-  app.add_option("--nbd", o.scratch.nbd, "with --scratch: unix:PATH or tcp:HOST:PORT (port 0: any)")->needs(scratch);
+  app.add_option("--nbd", o.scratch.nbd, "with --scratch: unix:PATH or tcp:HOST:PORT (port 0: any)")
+      ->needs(scratch);
   app.add_option("--export", o.scratch.export_name, "with --scratch: name of the export")->needs(scratch);
   app.add_option("--size", o.scratch_size, "with --scratch: make the file, e.g. 1GiB")->needs(scratch);
 }
@@ -67,7 +69,8 @@ int run(Options& o) {
     if (!o.scratch_size.empty()) {
       const auto size = twinblock::control::parse_size(o.scratch_size);
       if (!size || *size == 0) {
-        std::fprintf(stderr, "twinblockd: --size: \"%s\" is no size; allowed: 4096, 64KiB, 256MiB, 1.5GiB, 2TiB\n",
+        std::fprintf(stderr,
+                     "twinblockd: --size: \"%s\" is no size; allowed: 4096, 64KiB, 256MiB, 1.5GiB, 2TiB\n",
                      o.scratch_size.c_str());
         return kExitUsage;
       }
@@ -76,8 +79,7 @@ int run(Options& o) {
     const auto served = engine::run_scratch(o.scratch);
     return served ? 0 : report(served.error());
   }
-  std::fprintf(stderr, "twinblockd: nothing to do: give --config or --scratch (see --help)\n");
-  return kExitUsage;
+  return engine::run_daemon(o.config.empty() ? twinblock::control::kDefaultConfigPath : o.config);
 }
 
 }  // namespace

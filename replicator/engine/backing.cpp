@@ -30,20 +30,23 @@ Problem cannot_open(const std::string& what, const std::string& path, const Erro
       return refused(what + " " + path + " is " + *user, kNothingChanged,
                      "stop what uses it (umount, swapoff, dmsetup ...), then try again");
     }
-    Problem p = refused(what + " " + path + " is locked by another process, or the last I/O of a killed one is"
-                        " still running", kNothingChanged, "wait, or stop the other daemon that uses it");
+    Problem p = refused(what + " " + path +
+                            " is locked by another process, or the last I/O of a killed one is"
+                            " still running",
+                        kNothingChanged, "wait, or stop the other daemon that uses it");
     p.retry = true;
     return p;
   }
   return {what + " " + path + " cannot be opened: " + error.message(), kNothingChanged,
-          "correct the path in the configuration or the permissions, then: twinblock up MIRROR", false, false};
+          "correct the path in the configuration or the permissions, then: twinblock up MIRROR", false,
+          false};
 }
 
 // What is wrong with the two places, whatever their content.
 std::optional<Problem> check_places(const BackingPlan& plan) {
   if (same_storage(plan.disk, plan.metadata)) {
-    return refused("disk and metadata of mirror " + plan.mirror + " are the same: " + plan.disk, kNothingChanged,
-                   "give the metadata a file of its own in the configuration");
+    return refused("disk and metadata of mirror " + plan.mirror + " are the same: " + plan.disk,
+                   kNothingChanged, "give the metadata a file of its own in the configuration");
   }
   if (lies_on(plan.metadata, plan.disk)) {
     return refused("the metadata " + plan.metadata + " lies on the mirrored disk itself", kNothingChanged,
@@ -60,31 +63,34 @@ Problem bad_metadata(const BackingPlan& plan, const ErrorCode& error) {
   const std::string create = "twinblock create " + plan.mirror;
   if (error == bitmap::errc::no_metadata) {
     return {"mirror " + plan.mirror + " has no metadata in " + plan.metadata,
-            "The data disk was not touched.", create + " (a target), or with --source where the data is", false, false};
+            "The data disk was not touched.", create + " (a target), or with --source where the data is",
+            false, false};
   }
   return {"the metadata " + plan.metadata + " cannot be used: " + error.message(),
           "The data disk was not touched; the metadata was not written to.",
-          "twinblock metadata dump " + plan.mirror + "; if the peer is up to date: " + create + " --force", false,
-          false};
+          "twinblock metadata dump " + plan.mirror + "; if the peer is up to date: " + create + " --force",
+          false, false};
 }
 
 std::optional<Problem> check_identity(const BackingPlan& plan, const bitmap::Superblock& superblock,
                                       std::uint64_t identity) {
   if (superblock.node != plan.node) {
-    return refused("the metadata " + plan.metadata + " belongs to node index " +
-                       std::to_string(superblock.node.value()) + ", this node is " +
-                       std::to_string(plan.node.value()),
-                   kNothingChanged, "check [node].name and the order of [[mirror.node]] in the configuration");
+    return refused(
+        "the metadata " + plan.metadata + " belongs to node index " +
+            std::to_string(superblock.node.value()) + ", this node is " + std::to_string(plan.node.value()),
+        kNothingChanged, "check [node].name and the order of [[mirror.node]] in the configuration");
   }
   if (superblock.disk_identity != 0 && superblock.disk_identity != identity) {
-    return refused("the metadata " + plan.metadata + " was made for another disk than " + plan.disk,
-                   "Neither was written to.",
-                   "correct the configuration; a replaced disk needs: twinblock create " + plan.mirror + " --force");
+    return refused(
+        "the metadata " + plan.metadata + " was made for another disk than " + plan.disk,
+        "Neither was written to.",
+        "correct the configuration; a replaced disk needs: twinblock create " + plan.mirror + " --force");
   }
   return std::nullopt;
 }
 
-std::optional<Problem> check_size(const BackingPlan& plan, const bitmap::Superblock& superblock, ByteCount size) {
+std::optional<Problem> check_size(const BackingPlan& plan, const bitmap::Superblock& superblock,
+                                  ByteCount size) {
   if (superblock.geometry.size <= size) return std::nullopt;
   return refused("the disk " + plan.disk + " has " + std::to_string(size.value()) + " bytes, the mirror " +
                      std::to_string(superblock.geometry.size.value()),
@@ -116,10 +122,12 @@ void note_recovery(const bitmap::Recovered& r, const BackingPlan& plan, std::vec
     notes.push_back(std::to_string(r.bad_pages) + " bad bitmap pages: all of their range counts as dirty");
   }
   if (r.all_hot) notes.emplace_back("unreadable intent record: all extents count as hot");
-  if (r.superblock_good_copies < 2) notes.emplace_back("one superblock copy is bad or older; it will be rewritten");
+  if (r.superblock_good_copies < 2)
+    notes.emplace_back("one superblock copy is bad or older; it will be rewritten");
   if (g.region_size != plan.region_size || g.hot_extents != plan.hot_extents) {
-    notes.emplace_back("region_size or hot_extents of the configuration differ from those of the creation,"
-                       " which hold");
+    notes.emplace_back(
+        "region_size or hot_extents of the configuration differ from those of the creation,"
+        " which hold");
   }
 }
 
@@ -204,9 +212,10 @@ Outcome<std::optional<std::string>> existing_metadata(const BackingPlan& plan, c
   if (as_asked && s.attach_count == 0 && s.geometry.size <= size) {
     return std::optional<std::string>{"mirror " + plan.mirror + " was created before; nothing to do"};
   }
-  return refused(plan.disk + " is already a replica of a mirror (metadata " + plan.metadata + ")", kNothingChanged,
-                 "use it: twinblock up " + plan.mirror + "; or forget its history: twinblock create " + plan.mirror +
-                     " --force");
+  return refused(plan.disk + " is already a replica of a mirror (metadata " + plan.metadata + ")",
+                 kNothingChanged,
+                 "use it: twinblock up " + plan.mirror + "; or forget its history: twinblock create " +
+                     plan.mirror + " --force");
 }
 
 std::optional<Problem> check_target_content(const BackingPlan& plan, const CreateOptions& options) {
@@ -227,7 +236,8 @@ Outcome<Backing> open_backing(const BackingPlan& plan) {
   if (!metadata_size) return cannot_open("the metadata", plan.metadata, metadata_size.error());
   if (!*metadata_size) return bad_metadata(plan, bitmap::errc::no_metadata);
   if (auto user = user_of(plan.disk)) {
-    return refused("the disk " + plan.disk + " is " + *user, kNothingChanged, "stop what uses it, then try again");
+    return refused("the disk " + plan.disk + " is " + *user, kNothingChanged,
+                   "stop what uses it, then try again");
   }
   Backing backing;
   auto metadata = ring::Disk::open(plan.metadata, {});
@@ -252,7 +262,7 @@ Outcome<Backing> open_backing(const BackingPlan& plan) {
                    kNothingChanged, "use a disk with smaller blocks, or create the mirror anew");
   }
   if (auto problem = check_sample(plan, s)) return *problem;
-  s.disk_sample_hash = 0;   // holds no longer once we write
+  s.disk_sample_hash = 0;  // holds no longer once we write
   note_recovery(backing.recovered, plan, backing.notes);
   if (!properties.direct) backing.notes.emplace_back("the data disk does not allow direct I/O; buffered");
   if (properties.volatile_backing) backing.notes.emplace_back("the data disk lies on a volatile file system");
@@ -262,7 +272,8 @@ Outcome<Backing> open_backing(const BackingPlan& plan) {
 Outcome<std::string> create_backing(const BackingPlan& plan, const CreateOptions& options) {
   if (auto problem = check_places(plan)) return *problem;
   if (auto user = user_of(plan.disk)) {
-    return refused("the disk " + plan.disk + " is " + *user, kNothingChanged, "stop what uses it, then try again");
+    return refused("the disk " + plan.disk + " is " + *user, kNothingChanged,
+                   "stop what uses it, then try again");
   }
   const auto data = prepare_data(plan, options);
   if (!data) return data.error();
@@ -272,8 +283,8 @@ Outcome<std::string> create_backing(const BackingPlan& plan, const CreateOptions
   if (auto problem = check_target_content(plan, options)) return *problem;
 
   bitmap::Geometry geometry;
-  geometry.logical_block_size = plan.logical_block_size != 0 ? plan.logical_block_size
-                                                             : std::max(512u, data->logical_block);
+  geometry.logical_block_size =
+      plan.logical_block_size != 0 ? plan.logical_block_size : std::max(512u, data->logical_block);
   geometry.size = ByteCount{data->size.value() / geometry.logical_block_size * geometry.logical_block_size};
   geometry.region_size = plan.region_size;
   geometry.hot_extents = plan.hot_extents;
@@ -281,8 +292,8 @@ Outcome<std::string> create_backing(const BackingPlan& plan, const CreateOptions
     return refused("the disk " + plan.disk + " cannot be mirrored with logical_block_size " +
                        std::to_string(geometry.logical_block_size) + ", region_size " +
                        std::to_string(geometry.region_size) + ", hot_extents " +
-                       std::to_string(geometry.hot_extents) + " (its own blocks: " +
-                       std::to_string(data->logical_block) + ")",
+                       std::to_string(geometry.hot_extents) +
+                       " (its own blocks: " + std::to_string(data->logical_block) + ")",
                    kNothingChanged, "correct these in the configuration");
   }
   const auto bytes = bitmap::format_area(fresh_superblock(plan, geometry, options.source), 0);
@@ -309,6 +320,17 @@ Outcome<std::string> check_backing(const BackingPlan& plan) {
   if (auto problem = check_identity(plan, recovered->superblock, identity_hash(plan.disk))) return *problem;
   if (auto problem = check_size(plan, recovered->superblock, **size)) return *problem;
   return "disk and metadata of mirror " + plan.mirror + " fit together";
+}
+
+Outcome<bitmap::Superblock> read_superblock(const BackingPlan& plan) {
+  const auto area = read_metadata(plan.metadata);
+  if (!area) {
+    if (area.error() == system_error(ENOENT)) return bad_metadata(plan, bitmap::errc::no_metadata);
+    return cannot_open("the metadata", plan.metadata, area.error());
+  }
+  auto recovered = bitmap::recover(*area);
+  if (!recovered) return bad_metadata(plan, recovered.error());
+  return recovered->superblock;
 }
 
 Outcome<std::string> dump_metadata(const BackingPlan& plan) {

@@ -54,6 +54,9 @@ struct CreateOptions {
 // The checks of open_backing without opening for writing: a mirror that runs may be looked at.
 [[nodiscard]] Outcome<std::string> check_backing(const BackingPlan& plan);
 
+// What the metadata says of itself, without opening anything for writing.
+[[nodiscard]] Outcome<bitmap::Superblock> read_superblock(const BackingPlan& plan);
+
 // Readable text of the metadata area.
 [[nodiscard]] Outcome<std::string> dump_metadata(const BackingPlan& plan);
 

@@ -20,8 +20,8 @@ struct Piece {
   PieceVerb verb{};
   bool fua = false;
   bool may_unmap = false;
-  ByteRange range;                 // empty for kFlush
-  ring::BufferHandle buffer;       // kRead, kWrite: at least range.length bytes
+  ByteRange range;            // empty for kFlush
+  ring::BufferHandle buffer;  // kRead, kWrite: at least range.length bytes
 };
 
 class PieceClient {
@@ -63,7 +63,7 @@ class PieceTable {
   static constexpr std::uint32_t kIndexBits = 12;
   struct Slot {
     Owner owner;
-    std::uint32_t generation = 1;   // so that a late cancel of a finished piece hits nobody
+    std::uint32_t generation = 1;  // so that a late cancel of a finished piece hits nobody
     bool used = false;
   };
   std::vector<Slot> slots_;
@@ -83,7 +83,8 @@ class BlockExport {
   // The client is gone: what has not started is dropped. It is answered all the same.
   virtual void cancel(PieceId id) = 0;
   // Extents of x-twinblock:dirty from range.offset on, at most `count_max`.
-  virtual void dirty_extents(ByteRange range, std::size_t count_max, std::vector<nbd::StatusExtent>& out) const = 0;
+  virtual void dirty_extents(ByteRange range, std::size_t count_max,
+                             std::vector<nbd::StatusExtent>& out) const = 0;
   [[nodiscard]] virtual IoCounters& counters() = 0;
 };
 

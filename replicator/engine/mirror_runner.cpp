@@ -8,6 +8,7 @@
 
 #include "base/assert.hpp"
 #include "base/overloaded.hpp"
+#include "replicator/control/config.hpp"
 #include "replicator/control/log.hpp"
 
 namespace twinblock::engine {
@@ -15,8 +16,25 @@ namespace {
 
 constexpr std::size_t kMetaAlignment = 4096;
 
-core::BufferId id_of(ring::BufferHandle handle) { return handle.value(); }
-ring::BufferHandle handle_of(core::BufferId id) { return ring::BufferHandle{id}; }
+core::BufferId id_of(ring::BufferHandle handle) {
+  return handle.value();
+}
+ring::BufferHandle handle_of(core::BufferId id) {
+  return ring::BufferHandle{id};
+}
+
+// The "key=value" lines of a hello.
+std::vector<control::ConfigField> fields_of(std::string_view text) {
+  std::vector<control::ConfigField> fields;
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    const std::size_t equals = line.find('=');
+    if (equals == std::string_view::npos) continue;
+    fields.push_back({std::string{line.substr(0, equals)}, std::string{line.substr(equals + 1)}});
+  }
+  return fields;
+}
 
 }  // namespace
 
@@ -55,7 +73,9 @@ Result<void> MirrorRunner::start() {
   return listening;
 }
 
-void MirrorRunner::command(const core::Command& command) { feed(command); }
+void MirrorRunner::command(const core::Command& command) {
+  feed(command);
+}
 
 void MirrorRunner::close(std::function<void()> closed) {
   TB_ASSERT(!closed_);
@@ -84,7 +104,7 @@ void MirrorRunner::check_closed() {
 
 void MirrorRunner::feed(const core::Input& input) {
   if (busy_) {
-    TB_ASSERT(!std::holds_alternative<core::MessageIn>(input));   // its body would be gone
+    TB_ASSERT(!std::holds_alternative<core::MessageIn>(input));  // its body would be gone
     deferred_.push_back(input);
     return;
   }
@@ -119,7 +139,7 @@ void MirrorRunner::on_turn_end() {
   if (!deferred_.empty()) {
     const core::Input next = deferred_.front();
     deferred_.pop_front();
-    feed(next);   // and the rest; asks for another end of the turn
+    feed(next);  // and the rest; asks for another end of the turn
     return;
   }
   rearm();
@@ -156,7 +176,7 @@ bool MirrorRunner::start_read(const core::DiskIo& io) {
   const ring::BufferHandle buffer = shard_.arena.allocate(io.range.length, ring::BufferUser::kResync);
   if (buffer == ring::kNoBuffer) return false;
   disk_.start({io.verb, false, false, io.op, io.range, buffer});
-  return true;   // the reference goes to the core with the completion
+  return true;  // the reference goes to the core with the completion
 }
 
 void MirrorRunner::on_resources() {
@@ -196,7 +216,8 @@ void MirrorRunner::carry(const core::MetaWrite& write) {
     std::memcpy(op.copy.get(), bytes.data(), bytes.size());
     bytes = {op.copy.get(), bytes.size()};
   }
-  backing_.metadata->write(op.op, bytes, ByteOffset{write.block * bitmap::kBlockSize}, ring::Durability::kStable);
+  backing_.metadata->write(op.op, bytes, ByteOffset{write.block * bitmap::kBlockSize},
+                           ring::Durability::kStable);
 }
 
 void MirrorRunner::on_meta_done(MetaOp& op, int result) {
@@ -215,9 +236,13 @@ void MirrorRunner::carry(const core::Send& send) {
   link_.send(send.link, {send.header, send.body, handle_of(send.payload)});
 }
 
-void MirrorRunner::carry(const core::CloseLink& close) { link_.close_link(close.link); }
+void MirrorRunner::carry(const core::CloseLink& close) {
+  link_.close_link(close.link);
+}
 
-void MirrorRunner::carry(const core::SetLinkWanted& wanted) { link_.set_wanted(wanted.wanted); }
+void MirrorRunner::carry(const core::SetLinkWanted& wanted) {
+  link_.set_wanted(wanted.wanted);
+}
 
 void MirrorRunner::carry(const core::Reply& reply) {
   const PieceTable::Owner owner = pieces_.finish(reply.request);
@@ -226,26 +251,49 @@ void MirrorRunner::carry(const core::Reply& reply) {
   owner.client->on_piece_done(owner.token, reply.status, read ? handle_of(reply.buffer) : ring::kNoBuffer);
 }
 
-void MirrorRunner::carry(const core::ReleaseBuffer& release) { shard_.arena.release(handle_of(release.buffer)); }
+void MirrorRunner::carry(const core::ReleaseBuffer& release) {
+  shard_.arena.release(handle_of(release.buffer));
+}
 
 void MirrorRunner::carry(const core::ExportState& state) {
   export_open_ = state.open;
   if (!state.open) server_.drop_clients();
 }
 
-void MirrorRunner::carry(const core::CommandDone& done) { callbacks_.command_done(done.id, done.refusal); }
+void MirrorRunner::carry(const core::CommandDone& done) {
+  callbacks_.command_done(done.id, done.refusal);
+}
 
-void MirrorRunner::carry(const core::Event& event) { callbacks_.event(event); }
+void MirrorRunner::carry(const core::Event& event) {
+  callbacks_.event(event);
+}
 
 // --- the link ---
 
-void MirrorRunner::on_link_up(core::LinkId link) { feed(core::LinkUp{link}); }
+void MirrorRunner::on_link_up(core::LinkId link) {
+  feed(core::LinkUp{link});
+}
 
-void MirrorRunner::on_link_down(core::LinkId link) { feed(core::LinkDown{link}); }
+void MirrorRunner::on_link_down(core::LinkId link) {
+  feed(core::LinkDown{link});
+}
 
-void MirrorRunner::on_link_message(core::LinkId link, const wire::Header& header, std::span<const std::byte> body,
-                                   ring::BufferHandle payload) {
+void MirrorRunner::on_link_message(core::LinkId link, const wire::Header& header,
+                                   std::span<const std::byte> body, ring::BufferHandle payload) {
+  if (header.type == wire::Type::hello) compare_config(body);
   feed(core::MessageIn{link, header, body, id_of(payload)});
+}
+
+// The core refuses a peer whose configuration differs; here is in what, for people.
+void MirrorRunner::compare_config(std::span<const std::byte> body) {
+  const auto hello = wire::decode_hello(body);
+  config_difference_.clear();
+  if (!hello || hello->config_text == plan_.core.config_text) return;
+  for (const std::string& line :
+       control::config_differences(fields_of(plan_.core.config_text), fields_of(hello->config_text))) {
+    config_difference_ += (config_difference_.empty() ? "" : "; ") + line;
+  }
+  control::log_error("peer.config_differs", config_difference_, {{"mirror", mirror()}});
 }
 
 std::uint64_t MirrorRunner::known_peer_identity() const {
@@ -273,10 +321,18 @@ std::optional<PieceId> MirrorRunner::submit(const Piece& piece, PieceClient& cli
   const auto id = pieces_.take({&client, token, piece.verb});
   if (!id) return std::nullopt;
   switch (piece.verb) {
-    case PieceVerb::kRead: feed(core::ClientRead{*id, piece.range, id_of(piece.buffer)}); break;
-    case PieceVerb::kWrite: feed(core::ClientWrite{*id, piece.range, id_of(piece.buffer), piece.fua}); break;
-    case PieceVerb::kZero: feed(core::ClientZero{*id, piece.range, piece.fua, piece.may_unmap}); break;
-    case PieceVerb::kFlush: feed(core::ClientFlush{*id}); break;
+    case PieceVerb::kRead:
+      feed(core::ClientRead{*id, piece.range, id_of(piece.buffer)});
+      break;
+    case PieceVerb::kWrite:
+      feed(core::ClientWrite{*id, piece.range, id_of(piece.buffer), piece.fua});
+      break;
+    case PieceVerb::kZero:
+      feed(core::ClientZero{*id, piece.range, piece.fua, piece.may_unmap});
+      break;
+    case PieceVerb::kFlush:
+      feed(core::ClientFlush{*id});
+      break;
   }
   return id;
 }

@@ -31,7 +31,7 @@ struct RunnerPlan {
   PeerLinkPlan link;
   std::string peer_name;
   ring::Address nbd;
-  int nbd_fd = -1;               // a listening socket from systemd instead
+  int nbd_fd = -1;  // a listening socket from systemd instead
   Duration disk_timeout;
 };
 
@@ -71,6 +71,8 @@ class MirrorRunner final : public BlockExport,
   [[nodiscard]] const std::string& mirror() const noexcept { return plan_.core.mirror_name; }
   // Disk operations that timed out and have not come back.
   [[nodiscard]] std::uint32_t quarantined() const noexcept { return disk_.quarantined(); }
+  // In what the peer's configuration differs; empty if not.
+  [[nodiscard]] const std::string& config_difference() const noexcept { return config_difference_; }
   [[nodiscard]] IoCounters io_counters() const noexcept { return counters_; }
 
   // BlockExport
@@ -78,7 +80,8 @@ class MirrorRunner final : public BlockExport,
   [[nodiscard]] std::optional<PieceId> submit(const Piece& piece, PieceClient& client,
                                               std::uint32_t token) override;
   void cancel(PieceId id) override;
-  void dirty_extents(ByteRange range, std::size_t count_max, std::vector<nbd::StatusExtent>& out) const override;
+  void dirty_extents(ByteRange range, std::size_t count_max,
+                     std::vector<nbd::StatusExtent>& out) const override;
   [[nodiscard]] IoCounters& counters() override { return counters_; }
 
  private:
@@ -118,6 +121,7 @@ class MirrorRunner final : public BlockExport,
   void carry(const core::ExportState& state);
   void carry(const core::CommandDone& done);
   void carry(const core::Event& event);
+  void compare_config(std::span<const std::byte> body);
   bool start_read(const core::DiskIo& io);
   void rearm();
   void check_closed();
@@ -132,17 +136,18 @@ class MirrorRunner final : public BlockExport,
   PeerLink link_;
   NbdServer server_;
   IoCounters counters_;
+  std::string config_difference_;
 
   core::Outputs outputs_;
   std::deque<core::Input> deferred_;
-  bool busy_ = false;                      // the core, or what it asked for, is running
+  bool busy_ = false;  // the core, or what it asked for, is running
   bool export_open_ = false;
   bool server_open_ = false;
   bool server_closed_ = false;
-  std::function<void()> closed_;           // set: closing
+  std::function<void()> closed_;  // set: closing
   std::vector<std::unique_ptr<MetaOp>> meta_ops_;
   std::vector<MetaOp*> free_meta_ops_;
-  std::deque<core::DiskIo> waiting_reads_; // without a buffer
+  std::deque<core::DiskIo> waiting_reads_;  // without a buffer
   ring::MethodTimer<MirrorRunner, &MirrorRunner::on_timer> timer_{this};
 };
 

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::uint64_t kLastItem = 1ull << 63;
 constexpr std::uint64_t kOutputItem = 1ull << 62;
-constexpr std::size_t kTextMax = 200;   // a reply with it fits ring::kSendHeaderMax in every form
+constexpr std::size_t kTextMax = 200;  // a reply with it fits ring::kSendHeaderMax in every form
 
 ring::StreamOptions stream_options() {
   ring::StreamOptions options;
@@ -26,12 +26,16 @@ ring::StreamOptions stream_options() {
 
 nbd::Status to_nbd(core::Status status) {
   switch (status) {
-    case core::Status::ok: return nbd::Status::kOk;
-    case core::Status::io_error: return nbd::Status::kIo;
-    case core::Status::no_space: return nbd::Status::kNoSpace;
+    case core::Status::ok:
+      return nbd::Status::kOk;
+    case core::Status::io_error:
+      return nbd::Status::kIo;
+    case core::Status::no_space:
+      return nbd::Status::kNoSpace;
     case core::Status::shutdown:
     case core::Status::cancelled:
-    case core::Status::not_source: return nbd::Status::kShutdown;
+    case core::Status::not_source:
+      return nbd::Status::kShutdown;
   }
   return nbd::Status::kIo;
 }
@@ -60,7 +64,7 @@ NbdConnection::NbdConnection(const ShardContext& shard, NbdConnectionOwner& owne
   TB_ASSERT(limits.in_flight_max <= kRequestCount);
   for (std::uint32_t i = kRequestCount; i > 0; --i) free_requests_.push_back(i - 1);
   socket_.open(fd);
-  pump();   // the server speaks first
+  pump();  // the server speaks first
 }
 
 NbdConnection::~NbdConnection() {
@@ -70,7 +74,9 @@ NbdConnection::~NbdConnection() {
 
 // --- socket ---
 
-void NbdConnection::on_data(ring::StreamSocket&) { pump(); }
+void NbdConnection::on_data(ring::StreamSocket&) {
+  pump();
+}
 
 void NbdConnection::on_received(ring::StreamSocket&) {
   TB_ASSERT(payload_direct_);
@@ -169,35 +175,36 @@ void NbdConnection::update_pause() {
 
 bool NbdConnection::handle(const nbd::Event& event) {
   return std::visit(overloaded{
-      [&](const nbd::NeedBytes&) { return feed_session(); },
-      [&](const nbd::NeedPayload&) { return receive_payload(); },
-      [&](const nbd::SendOutput&) { return send_output(); },
-      [&](const nbd::Opened&) {
-        export_ = owner_.export_of(session_.export_info());
-        if (export_ == nullptr) abort();
-        return export_ != nullptr;
-      },
-      [&](const nbd::Admitted& admitted) { return admit(admitted.request); },
-      [&](const nbd::Refused& refused) {
-        refuse(refused);
-        return true;
-      },
-      [&](const nbd::Busy&) {
-        busy_ = true;
-        return false;
-      },
-      [&](const nbd::Disconnect&) {
-        draining_ = true;
-        check_drained();
-        return false;
-      },
-      [&](const nbd::Drop& drop) {
-        control::log_info("nbd.dropped", "an NBD client was dropped",
-                          {{"reason", nbd::make_error_code(drop.reason).message()}});
-        socket_.close(nbd::make_error_code(drop.reason));
-        return false;
-      },
-  }, event);
+                        [&](const nbd::NeedBytes&) { return feed_session(); },
+                        [&](const nbd::NeedPayload&) { return receive_payload(); },
+                        [&](const nbd::SendOutput&) { return send_output(); },
+                        [&](const nbd::Opened&) {
+                          export_ = owner_.export_of(session_.export_info());
+                          if (export_ == nullptr) abort();
+                          return export_ != nullptr;
+                        },
+                        [&](const nbd::Admitted& admitted) { return admit(admitted.request); },
+                        [&](const nbd::Refused& refused) {
+                          refuse(refused);
+                          return true;
+                        },
+                        [&](const nbd::Busy&) {
+                          busy_ = true;
+                          return false;
+                        },
+                        [&](const nbd::Disconnect&) {
+                          draining_ = true;
+                          check_drained();
+                          return false;
+                        },
+                        [&](const nbd::Drop& drop) {
+                          control::log_info("nbd.dropped", "an NBD client was dropped",
+                                            {{"reason", nbd::make_error_code(drop.reason).message()}});
+                          socket_.close(nbd::make_error_code(drop.reason));
+                          return false;
+                        },
+                    },
+                    event);
 }
 
 bool NbdConnection::feed_session() {
@@ -214,8 +221,8 @@ bool NbdConnection::feed_session() {
 bool NbdConnection::send_output() {
   const auto output = session_.output();
   output_size_ = output.size();
-  output_in_flight_ = socket_.send(ring::SendClass::kNormal,
-                                   {{}, output, &sent_callback, this, kOutputItem, false});
+  output_in_flight_ =
+      socket_.send(ring::SendClass::kNormal, {{}, output, &sent_callback, this, kOutputItem, false});
   return false;
 }
 
@@ -277,7 +284,7 @@ NbdConnection::Start NbdConnection::start(std::uint32_t index) {
     case nbd::Command::kRead:
       return start_read(index);
     case nbd::Command::kWrite:
-      writing_ = index;   // NeedPayload follows
+      writing_ = index;  // NeedPayload follows
       return Start::kStarted;
     case nbd::Command::kTrim:
     case nbd::Command::kWriteZeroes:
@@ -335,7 +342,8 @@ NbdConnection::Start NbdConnection::start_read(std::uint32_t index) {
   }
   while (r.submitted < r.piece_count) {
     PieceRef& p = r.pieces[r.submitted];
-    const Piece piece{PieceVerb::kRead, false, false, sub_range(range, r.done, ByteCount{p.length}), p.buffer};
+    const Piece piece{PieceVerb::kRead, false, false, sub_range(range, r.done, ByteCount{p.length}),
+                      p.buffer};
     const std::uint32_t at = r.submitted++;
     r.done += p.length;
     if (!submit_piece(index, at, piece)) {
@@ -356,14 +364,15 @@ void NbdConnection::submit_zeroes(std::uint32_t index) {
   ClientRequest& r = (*requests_)[index];
   const nbd::Request& q = r.request;
   if (!r.used || r.whole) return;
-  r.piece_count = 0;   // no buffers to give back
+  r.piece_count = 0;  // no buffers to give back
   while (!gone_ && r.status == nbd::Status::kOk && r.done < q.length.value()) {
     std::uint32_t at = 0;
     while (at < kZeroWindow && r.pieces[at].running) ++at;
     if (at == kZeroWindow) return;
     const ByteCount length = piece_length(q.range(), r.done, kExtentSize);
     const bool unmap = q.command == nbd::Command::kTrim || !q.has(nbd::kCommandNoHole);
-    const Piece piece{PieceVerb::kZero, q.has(nbd::kCommandFua), unmap, sub_range(q.range(), r.done, length), {}};
+    const Piece piece{
+        PieceVerb::kZero, q.has(nbd::kCommandFua), unmap, sub_range(q.range(), r.done, length), {}};
     r.done += length.value();
     if (!submit_piece(index, at, piece)) {
       r.done -= length.value();
@@ -454,7 +463,8 @@ void NbdConnection::on_piece_done(std::uint32_t token, core::Status status, ring
   --r.pending;
   --pieces_pending_;
   if (status != core::Status::ok && r.status == nbd::Status::kOk) r.status = to_nbd(status);
-  const bool zeroes = r.request.command == nbd::Command::kTrim || r.request.command == nbd::Command::kWriteZeroes;
+  const bool zeroes =
+      r.request.command == nbd::Command::kTrim || r.request.command == nbd::Command::kWriteZeroes;
   if (zeroes && !r.whole && blocked_ != index) submit_zeroes(index);
   complete_if_done(index);
   check_finished();
@@ -488,7 +498,7 @@ void NbdConnection::answer_waiting() {
     const ClientRequest& r = (*requests_)[index];
     const bool read = r.request.command == nbd::Command::kRead && r.status == nbd::Status::kOk;
     const std::size_t items = read ? r.piece_count : 1;
-    if (socket_.free_items(ring::SendClass::kNormal) < items) return;   // item_sent() comes back here
+    if (socket_.free_items(ring::SendClass::kNormal) < items) return;  // item_sent() comes back here
     waiting_answers_.pop_front();
     answer(index);
   }
@@ -521,8 +531,9 @@ void NbdConnection::answer_read(std::uint32_t index) {
     const bool last = i + 1 == r.piece_count;
     const auto payload = shard_.arena.bytes(r.pieces[i].buffer).first(r.pieces[i].length);
     const auto head = i == 0 ? std::span<const std::byte>{header}.first(size) : std::span<const std::byte>{};
-    const bool queued = socket_.send(ring::SendClass::kNormal, {head, payload, last ? &sent_callback : nullptr, this,
-                                                                kLastItem | index << 8, !last});
+    const bool queued =
+        socket_.send(ring::SendClass::kNormal,
+                     {head, payload, last ? &sent_callback : nullptr, this, kLastItem | index << 8, !last});
     TB_ASSERT(queued);
   }
 }
@@ -530,7 +541,8 @@ void NbdConnection::answer_read(std::uint32_t index) {
 // One chunk per context, into one buffer; a client asks again for what did not fit.
 void NbdConnection::answer_status(std::uint32_t index) {
   ClientRequest& r = (*requests_)[index];
-  const ring::BufferHandle buffer = shard_.arena.allocate(ByteCount{64u << 10}, ring::BufferUser::kApplication);
+  const ring::BufferHandle buffer =
+      shard_.arena.allocate(ByteCount{64u << 10}, ring::BufferUser::kApplication);
   if (buffer == ring::kNoBuffer) {
     r.status = nbd::Status::kNoMemory;
     r.whole = true;
@@ -543,21 +555,22 @@ void NbdConnection::answer_status(std::uint32_t index) {
   std::size_t size = 0;
   std::vector<nbd::StatusExtent> extents;
   if (session_.contexts().contains(nbd::MetaContext::kAllocation)) {
-    extents.push_back({r.request.length, 0});   // data: always true
+    extents.push_back({r.request.length, 0});  // data: always true
     size += nbd::encode_block_status(r.request, {nbd::MetaContext::kAllocation, extents, !both},
                                      bytes.first(nbd::block_status_size(1)));
   }
   if (session_.contexts().contains(nbd::MetaContext::kDirty)) {
     extents.clear();
     export_->dirty_extents(r.request.range(), 2048, extents);
-    size += nbd::encode_block_status(r.request, {nbd::MetaContext::kDirty, extents, true}, bytes.subspan(size));
+    size +=
+        nbd::encode_block_status(r.request, {nbd::MetaContext::kDirty, extents, true}, bytes.subspan(size));
   }
   r.pieces[0].buffer = buffer;
   r.piece_count = 1;
   r.whole = true;
   ++sending_;
-  const bool queued = socket_.send(ring::SendClass::kNormal,
-                                   {{}, bytes.first(size), &sent_callback, this, kLastItem | index << 8, false});
+  const bool queued = socket_.send(
+      ring::SendClass::kNormal, {{}, bytes.first(size), &sent_callback, this, kLastItem | index << 8, false});
   TB_ASSERT(queued);
 }
 

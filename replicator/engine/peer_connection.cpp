@@ -18,13 +18,14 @@ constexpr std::size_t kInlineBody = ring::kSendHeaderMax - wire::kHeaderSize;
 ring::StreamOptions stream_options() {
   ring::StreamOptions options;
   options.queue_items = {64, 2048, 2};
-  options.unsent_bytes_max = 256u << 10;   // what waits, waits here, where acknowledgements can pass it
+  options.unsent_bytes_max = 256u << 10;  // what waits, waits here, where acknowledgements can pass it
   return options;
 }
 
 // Keepalives say that we live, not where we are in the stream. All else keeps its order.
 ring::SendClass class_of(wire::Type type) {
-  return type == wire::Type::ping || type == wire::Type::pong ? ring::SendClass::kUrgent : ring::SendClass::kNormal;
+  return type == wire::Type::ping || type == wire::Type::pong ? ring::SendClass::kUrgent
+                                                              : ring::SendClass::kNormal;
 }
 
 std::string path_of(int fd) {
@@ -212,7 +213,9 @@ void PeerConnection::close_when_sent() {
   shard_.loop.arm(leave_timer_, shard_.loop.now() + limit);
 }
 
-void PeerConnection::on_leave_timeout() { close(ring::errc::kClosed); }
+void PeerConnection::on_leave_timeout() {
+  close(ring::errc::kClosed);
+}
 
 void PeerConnection::close(ErrorCode reason) {
   leaving_ = true;

@@ -62,12 +62,14 @@ void PeerLink::on_connected(link::Connector&, int fd) {
 
 void PeerLink::on_attempt_failed(link::Connector&, ErrorCode reason, Duration) {
   last_error_ = reason.message();
-  if (plan_.peer_addresses.size() < 2) return;   // it goes on by itself
+  if (plan_.peer_addresses.size() < 2) return;  // it goes on by itself
   ++next_address_;
   connector_.stop();
 }
 
-void PeerLink::on_connector_stopped(link::Connector&) { dial(false); }
+void PeerLink::on_connector_stopped(link::Connector&) {
+  dial(false);
+}
 
 void PeerLink::adopt(std::unique_ptr<PeerConnection> connection, const wire::Header& header,
                      std::span<const std::byte> body, const wire::HelloBody& hello) {
@@ -76,9 +78,11 @@ void PeerLink::adopt(std::unique_ptr<PeerConnection> connection, const wire::Hea
   if (!wanted_ || shutting_down_) {
     refusal = "mirror " + plan_.mirror + ": this node wants no link now (disconnected by hand, or stopping)";
   } else if (plan_.dials()) {
-    refusal = "mirror " + plan_.mirror + ": this node dials; check the order of [[mirror.node]] on both nodes";
+    refusal =
+        "mirror " + plan_.mirror + ": this node dials; check the order of [[mirror.node]] on both nodes";
   } else if (NodeIndex{hello.node} != plan_.peer) {
-    refusal = "mirror " + plan_.mirror + ": node index " + std::to_string(hello.node) + " is not the peer here";
+    refusal =
+        "mirror " + plan_.mirror + ": node index " + std::to_string(hello.node) + " is not the peer here";
   } else if (current_ && known != 0 && hello.identity != known) {
     refusal = "mirror " + plan_.mirror + ": connected to the peer already";
   }
@@ -166,7 +170,9 @@ void PeerLink::shut_down() {
   lose_current();
 }
 
-bool PeerLink::closed() const noexcept { return !current_ && leaving_.empty() && connector_.is_idle(); }
+bool PeerLink::closed() const noexcept {
+  return !current_ && leaving_.empty() && connector_.is_idle();
+}
 
 // --- router ---
 
@@ -178,7 +184,8 @@ PeerRouter::~PeerRouter() {
 
 Result<void> PeerRouter::listen(const ring::Address& address) {
   const std::string text = address.text();
-  if (address.port != 0 && std::find(listening_.begin(), listening_.end(), text) != listening_.end()) return {};
+  if (address.port != 0 && std::find(listening_.begin(), listening_.end(), text) != listening_.end())
+    return {};
   ring::ListenerHandler& handler = *this;
   ring::ListenerOptions options;
   options.connections_max = kStrangersMax;
@@ -205,19 +212,21 @@ void PeerRouter::on_peer_message(PeerConnection& connection, const wire::Header&
   const auto hello = header.type == wire::Type::hello ? wire::decode_hello(body)
                                                       : Result<wire::HelloBody>{wire::errc::bad_body};
   if (!hello) {
-    control::log_warning("peer.no_hello", "a connection did not begin with a hello", {{"path", connection.path()}});
+    control::log_warning("peer.no_hello", "a connection did not begin with a hello",
+                         {{"path", connection.path()}});
     connection.refuse("not a hello of this protocol");
     return;
   }
   const auto link = links_.find(hello->mirror_name);
   if (link == links_.end()) {
-    control::log_warning("peer.unknown_mirror", "a peer asked for a mirror that is not up here",
-                         {{"path", connection.path()}, {"mirror", hello->mirror_name.substr(0, wire::kNameMax)}});
+    control::log_warning(
+        "peer.unknown_mirror", "a peer asked for a mirror that is not up here",
+        {{"path", connection.path()}, {"mirror", hello->mirror_name.substr(0, wire::kNameMax)}});
     connection.refuse("mirror " + hello->mirror_name + " is not up on this node");
     return;
   }
   auto taken = std::move(stranger->connection);
-  stranger->listener->connection_ended();   // counts strangers only
+  stranger->listener->connection_ended();  // counts strangers only
   stranger->gone = true;
   shard_.turn.add(*this);
   link->second->adopt(std::move(taken), header, body, *hello);
@@ -255,6 +264,8 @@ void PeerRouter::shut_down() {
   }
 }
 
-bool PeerRouter::closed() const noexcept { return open_listeners_ == 0 && strangers_.empty(); }
+bool PeerRouter::closed() const noexcept {
+  return open_listeners_ == 0 && strangers_.empty();
+}
 
 }  // namespace twinblock::engine

@@ -35,7 +35,7 @@ struct PeerLinkPlan {
   std::string mirror;
   NodeIndex node;
   NodeIndex peer;
-  std::vector<ring::Address> peer_addresses;   // dialled in turn
+  std::vector<ring::Address> peer_addresses;  // dialled in turn
   [[nodiscard]] bool dials() const { return node < peer; }
 };
 
@@ -68,8 +68,8 @@ class PeerLink final : private PeerConnectionOwner, private link::ConnectorHandl
              std::span<const std::byte> body, const wire::HelloBody& hello);
 
  private:
-  void on_peer_message(PeerConnection& connection, const wire::Header& header, std::span<const std::byte> body,
-                       ring::BufferHandle payload) override;
+  void on_peer_message(PeerConnection& connection, const wire::Header& header,
+                       std::span<const std::byte> body, ring::BufferHandle payload) override;
   void on_peer_closed(PeerConnection& connection, ErrorCode reason) override;
   void on_connected(link::Connector&, int fd) override;
   void on_attempt_failed(link::Connector&, ErrorCode reason, Duration delay) override;
@@ -88,10 +88,10 @@ class PeerLink final : private PeerConnectionOwner, private link::ConnectorHandl
   std::size_t next_address_ = 0;
   bool wanted_ = false;
   bool shutting_down_ = false;
-  core::LinkId link_ = 0;                                   // of current_
+  core::LinkId link_ = 0;  // of current_
   std::unique_ptr<PeerConnection> current_;
-  std::vector<std::unique_ptr<PeerConnection>> leaving_;    // closing; nobody listens to them
-  std::vector<PeerConnection*> ended_;                      // of leaving_: may be destroyed
+  std::vector<std::unique_ptr<PeerConnection>> leaving_;  // closing; nobody listens to them
+  std::vector<PeerConnection*> ended_;                    // of leaving_: may be destroyed
   std::string last_error_;
 };
 
@@ -122,8 +122,8 @@ class PeerRouter final : private ring::ListenerHandler, private PeerConnectionOw
 
   void on_accept(ring::Listener& listener, int fd) override;
   void on_listener_closed(ring::Listener&) override { --open_listeners_; }
-  void on_peer_message(PeerConnection& connection, const wire::Header& header, std::span<const std::byte> body,
-                       ring::BufferHandle payload) override;
+  void on_peer_message(PeerConnection& connection, const wire::Header& header,
+                       std::span<const std::byte> body, ring::BufferHandle payload) override;
   void on_peer_closed(PeerConnection& connection, ErrorCode reason) override;
   void on_turn_end() override;
   void on_check();
@@ -131,7 +131,7 @@ class PeerRouter final : private ring::ListenerHandler, private PeerConnectionOw
   ShardContext shard_;
   std::map<std::string, PeerLink*> links_;
   std::vector<std::unique_ptr<ring::Listener>> listeners_;
-  std::vector<std::string> listening_;   // as asked for, one per listener
+  std::vector<std::string> listening_;  // as asked for, one per listener
   std::size_t open_listeners_ = 0;
   std::vector<Stranger> strangers_;
   core::LinkId last_link_id_ = 0;

@@ -112,7 +112,8 @@ std::optional<std::string> loop_device_of(const std::string& path) {
 }
 
 std::optional<std::string> holder_of(std::uint64_t device) {
-  const std::string base = "/sys/dev/block/" + std::to_string(major(device)) + ":" + std::to_string(minor(device));
+  const std::string base =
+      "/sys/dev/block/" + std::to_string(major(device)) + ":" + std::to_string(minor(device));
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator{base + "/holders", ignored}) {
     return "in use by /dev/" + entry.path().filename().string();
@@ -214,7 +215,8 @@ Result<std::uint64_t> sample_hash(const std::string& path, ByteCount size) {
   std::vector<std::byte> samples(kSamples * kSampleSize);
   for (std::uint64_t i = 0; i < kSamples && i < blocks; ++i) {
     const std::uint64_t at = blocks * i / kSamples * kSampleSize;
-    if (const ErrorCode failed = read_all(fd.get(), samples.data() + i * kSampleSize, kSampleSize, at); failed) {
+    if (const ErrorCode failed = read_all(fd.get(), samples.data() + i * kSampleSize, kSampleSize, at);
+        failed) {
       return failed;
     }
   }

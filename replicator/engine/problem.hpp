@@ -13,8 +13,12 @@ struct Problem {
   Problem() = default;
   // A constructor, because an aggregate would be constructible from a single string, which an
   // Outcome<std::string> could not tell from its value.
-  Problem(std::string what, std::string safe, std::string next, bool is_refused = false, bool is_retry = false)
-      : message{std::move(what)}, what_is_safe{std::move(safe)}, next_step{std::move(next)}, refused{is_refused},
+  Problem(std::string what, std::string safe, std::string next, bool is_refused = false,
+          bool is_retry = false)
+      : message{std::move(what)},
+        what_is_safe{std::move(safe)},
+        next_step{std::move(next)},
+        refused{is_refused},
         retry{is_retry} {}
 
   std::string message;       // what happened

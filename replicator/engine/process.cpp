@@ -1,12 +1,12 @@
 #include "replicator/engine/process.hpp"
 
-#include <csignal>
-#include <cstdio>
-#include <cstring>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
 
 #include "replicator/control/log.hpp"
 
@@ -60,7 +60,8 @@ void harden_memory() {
     control::log_warning("process.mlock", "memory is not locked", {{"reason", std::strerror(errno)}});
   }
   if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) {
-    control::log_warning("process.io_flusher", "not marked as an I/O flusher", {{"reason", std::strerror(errno)}});
+    control::log_warning("process.io_flusher", "not marked as an I/O flusher",
+                         {{"reason", std::strerror(errno)}});
   }
 }
 
@@ -78,8 +79,8 @@ Outcome<void> PidFile::write(const std::string& path) {
   const bool written = fd >= 0 && ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
   if (fd >= 0) close(fd);
   if (!written || rename(half.c_str(), path.c_str()) != 0) {
-    return Problem{"the pid file " + path + " cannot be written: " + std::strerror(errno), "Nothing was started.",
-                   "choose a writable place with --pid-file", false, false};
+    return Problem{"the pid file " + path + " cannot be written: " + std::strerror(errno),
+                   "Nothing was started.", "choose a writable place with --pid-file", false, false};
   }
   path_ = path;
   return {};

@@ -26,18 +26,20 @@ Outcome<std::unique_ptr<ring::Disk>> open_file(const ScratchOptions& options) {
   const auto there = size_of(options.file);
   if (there && !*there && options.size) {
     if (auto made = ring::allocate_and_zero(options.file, *options.size, nullptr, nullptr); !made) {
-      return Problem{"the file " + options.file + " cannot be made: " + made.error().message(), kNothingChanged,
-                     "make room or choose another place", false, false};
+      return Problem{"the file " + options.file + " cannot be made: " + made.error().message(),
+                     kNothingChanged, "make room or choose another place", false, false};
     }
   } else if (there && *there && options.size && **there != *options.size) {
-    return Problem{"the file " + options.file + " exists with " + std::to_string((*there)->value()) + " bytes",
-                   kNothingChanged, "leave --size away to use it as it is", true, false};
+    return Problem{
+        "the file " + options.file + " exists with " + std::to_string((*there)->value()) + " bytes",
+        kNothingChanged, "leave --size away to use it as it is", true, false};
   }
   auto disk = ring::Disk::open(options.file, {});
   if (!disk) {
-    return Problem{"the file " + options.file + " cannot be opened: " + disk.error().message(), kNothingChanged,
-                   !there || *there ? "look at its permissions and at who uses it"
-                                    : "add --size SIZE to make it", false, false};
+    return Problem{
+        "the file " + options.file + " cannot be opened: " + disk.error().message(), kNothingChanged,
+        !there || *there ? "look at its permissions and at who uses it" : "add --size SIZE to make it", false,
+        false};
   }
   return std::move(*disk);
 }
@@ -57,8 +59,8 @@ Outcome<void> run_scratch(const ScratchOptions& options) {
   if (!disk) return disk.error();
   auto shard = Shard::create({});
   if (!shard) {
-    return Problem{"the data path cannot start: " + shard.error().message(), kNothingChanged, "see the log", false,
-                   false};
+    return Problem{"the data path cannot start: " + shard.error().message(), kNothingChanged, "see the log",
+                   false, false};
   }
   const auto service = std::make_unique<Service>();
   service->disk = std::move(*disk);

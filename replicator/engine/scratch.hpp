@@ -1,4 +1,5 @@
-// `twinblockd --scratch FILE`: one unreplicated file behind NBD, in the foreground, without any configuration.
+// `twinblockd --scratch FILE`: one unreplicated file behind NBD, in the foreground, without any
+// configuration.
 #pragma once
 
 #include <optional>
@@ -11,9 +12,9 @@ namespace twinblock::engine {
 
 struct ScratchOptions {
   std::string file;
-  std::string nbd;                   // unix:PATH or tcp:HOST:PORT; empty: a socket from systemd
+  std::string nbd;  // unix:PATH or tcp:HOST:PORT; empty: a socket from systemd
   std::string export_name;
-  std::optional<ByteCount> size;     // make the file if there is none
+  std::optional<ByteCount> size;  // make the file if there is none
 };
 
 // Serves until SIGTERM or SIGINT. REQUIRES: these signals are blocked in the calling thread, which has not

@@ -12,10 +12,14 @@ constexpr std::uint32_t kPieceCount = 512;
 
 core::DiskVerb disk_verb(PieceVerb verb) {
   switch (verb) {
-    case PieceVerb::kRead: return core::DiskVerb::read;
-    case PieceVerb::kWrite: return core::DiskVerb::write;
-    case PieceVerb::kZero: return core::DiskVerb::zero;
-    case PieceVerb::kFlush: return core::DiskVerb::flush;
+    case PieceVerb::kRead:
+      return core::DiskVerb::read;
+    case PieceVerb::kWrite:
+      return core::DiskVerb::write;
+    case PieceVerb::kZero:
+      return core::DiskVerb::zero;
+    case PieceVerb::kFlush:
+      return core::DiskVerb::flush;
   }
   TB_ASSERT(false);
   return core::DiskVerb::flush;
@@ -24,7 +28,11 @@ core::DiskVerb disk_verb(PieceVerb verb) {
 }  // namespace
 
 ScratchExport::ScratchExport(const ShardContext& shard, ring::Disk& disk, std::string name)
-    : shard_{shard}, disk_{disk}, name_{std::move(name)}, table_{kPieceCount}, queue_{shard, disk, *this, {}} {}
+    : shard_{shard},
+      disk_{disk},
+      name_{std::move(name)},
+      table_{kPieceCount},
+      queue_{shard, disk, *this, {}} {}
 
 nbd::ExportInfo ScratchExport::info() const {
   nbd::ExportInfo info;

@@ -16,10 +16,10 @@ ring::ArenaOptions arena_options(ByteCount size) {
   constexpr auto kResync = static_cast<std::size_t>(ring::BufferUser::kResync);
   const std::uint64_t mib = std::max<std::uint64_t>(size.value() >> 20, 64);
   ring::ArenaOptions options;
-  options.classes[0].count = static_cast<std::uint32_t>(mib * 256 / 8);      // an eighth in 4 KiB
-  options.classes[1].count = static_cast<std::uint32_t>(mib * 16 / 8);       // an eighth in 64 KiB
-  options.classes[2].count = static_cast<std::uint32_t>(mib * 4 / 8);        // an eighth in 256 KiB
-  options.classes[3].count = static_cast<std::uint32_t>(mib * 5 / 8);        // the rest in 1 MiB
+  options.classes[0].count = static_cast<std::uint32_t>(mib * 256 / 8);  // an eighth in 4 KiB
+  options.classes[1].count = static_cast<std::uint32_t>(mib * 16 / 8);   // an eighth in 64 KiB
+  options.classes[2].count = static_cast<std::uint32_t>(mib * 4 / 8);    // an eighth in 256 KiB
+  options.classes[3].count = static_cast<std::uint32_t>(mib * 5 / 8);    // the rest in 1 MiB
   for (std::size_t i = 0; i < ring::kSizeClassCount; ++i) {
     options.classes[i].reserved[kPeer] = options.classes[i].count / 4;
     options.classes[i].reserved[kResync] = std::min(options.classes[i].count / 8, kResyncPieces);
@@ -41,7 +41,8 @@ Result<std::unique_ptr<Shard>> Shard::create(const ShardOptions& options) {
     control::log_info("ring.buffers", "buffers are not registered with the ring",
                       {{"reason", registered.error().message()}});
   }
-  shard->arena_->set_on_free([](void* list) { static_cast<WaitList*>(list)->note_freed(); }, &shard->waiters_);
+  shard->arena_->set_on_free([](void* list) { static_cast<WaitList*>(list)->note_freed(); },
+                             &shard->waiters_);
   shard->loop_->set_turn_end(&Shard::on_turn_end, shard.get());
   shard->mail_watch_ = std::make_unique<ring::EventWatch>(*shard->loop_, &Shard::on_mail, shard.get());
   control::log_info("ring.engine", shard->loop_->notes(), {{"io_uring", shard->loop_->uses_io_uring()}});
@@ -52,7 +53,9 @@ Result<std::unique_ptr<Shard>> Shard::create(const ShardOptions& options) {
   return shard;
 }
 
-Shard::~Shard() { TB_ASSERT(!thread_.joinable()); }
+Shard::~Shard() {
+  TB_ASSERT(!thread_.joinable());
+}
 
 void Shard::start_thread() {
   thread_ = std::thread{[this] {
@@ -68,14 +71,18 @@ void Shard::join() {
   if (thread_.joinable()) thread_.join();
 }
 
-bool Shard::post(Task task) { return mailbox_.post(std::move(task)); }
+bool Shard::post(Task task) {
+  return mailbox_.post(std::move(task));
+}
 
 void Shard::on_mail(void* self) {
   auto& shard = *static_cast<Shard*>(self);
   while (auto task = shard.mailbox_.take()) (*task)();
 }
 
-void Shard::on_turn_end(void* self) { static_cast<Shard*>(self)->end_turn(); }
+void Shard::on_turn_end(void* self) {
+  static_cast<Shard*>(self)->end_turn();
+}
 
 void Shard::end_turn() {
   do {

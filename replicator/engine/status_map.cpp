@@ -1,0 +1,234 @@
+#include "replicator/engine/status_map.hpp"
+
+#include <algorithm>
+
+#include "base/assert.hpp"
+#include "replicator/control/protocol_text.hpp"
+#include "replicator/engine/refusal_text.hpp"
+
+namespace twinblock::engine {
+namespace {
+
+control::ReplicaState map(core::ReplicaState state) {
+  switch (state) {
+    case core::ReplicaState::uptodate: return control::ReplicaState::kUptodate;
+    case core::ReplicaState::consistent: return control::ReplicaState::kConsistent;
+    case core::ReplicaState::outdated: return control::ReplicaState::kOutdated;
+    case core::ReplicaState::inconsistent: return control::ReplicaState::kInconsistent;
+    case core::ReplicaState::failed: return control::ReplicaState::kFailed;
+    case core::ReplicaState::diskless: return control::ReplicaState::kDiskless;
+    case core::ReplicaState::unknown: return control::ReplicaState::kUnknown;
+  }
+  TB_ASSERT(false);
+}
+
+control::LinkState map(core::LinkState state) {
+  switch (state) {
+    case core::LinkState::down: return control::LinkState::kDown;
+    case core::LinkState::connecting: return control::LinkState::kConnecting;
+    case core::LinkState::connected: return control::LinkState::kConnected;
+    case core::LinkState::resync_pending: return control::LinkState::kResyncPending;
+    case core::LinkState::resyncing: return control::LinkState::kResyncing;
+    case core::LinkState::paused: return control::LinkState::kPaused;
+    case core::LinkState::split_brain: return control::LinkState::kSplitBrain;
+    case core::LinkState::refused: return control::LinkState::kRefused;
+  }
+  TB_ASSERT(false);
+}
+
+control::LinkState link_word(const core::MirrorSnapshot& s, const RunningFacts& facts) {
+  if (s.link == core::LinkState::down && facts.link_wanted) return control::LinkState::kConnecting;
+  return map(s.link);
+}
+
+bool differs(const core::MirrorSnapshot& s) {
+  return s.dirty_bytes > 0 || s.replica == core::ReplicaState::inconsistent ||
+         s.replica == core::ReplicaState::outdated;
+}
+
+std::string reason_of(const core::MirrorSnapshot& s, const control::MirrorConfig& config, const RunningFacts& facts,
+                      control::MirrorState state) {
+  const std::string& peer = config.peer_node().name;
+  if (facts.stuck_disk_operations > 0) {
+    return "the data disk does not answer: " + std::to_string(facts.stuck_disk_operations) +
+           " operations timed out and have not come back";
+  }
+  if (s.replica == core::ReplicaState::failed) return "this replica's disk or metadata has failed";
+  if (s.refusal != core::Refusal::none) {
+    const RefusalText& text = refusal_text(s.refusal);
+    if (s.refusal == core::Refusal::config_differs && !facts.config_difference.empty()) {
+      return "the configuration differs from the peer's: " + facts.config_difference;
+    }
+    return for_mirror(text.message, config.name, peer) + "; next: " + for_mirror(text.next_step, config.name, peer);
+  }
+  if (s.paused) return "paused by hand; next: twinblock resume " + config.name;
+  if (state == control::MirrorState::kWaitToResync) {
+    return "hold_resync is set; next: twinblock resync " + config.name;
+  }
+  if (!facts.link_wanted) return "disconnected by hand; next: twinblock connect " + config.name;
+  if (!facts.link_up) {
+    return "no link to " + peer + (facts.link_error.empty() ? "" : " (" + facts.link_error + ")");
+  }
+  if (state == control::MirrorState::kResyncing && s.replica == core::ReplicaState::inconsistent) {
+    return "catching up; this copy is incomplete until the resync ends";
+  }
+  return {};
+}
+
+std::optional<control::ResyncProgress> progress_of(const core::MirrorSnapshot& s, const RunningFacts& facts) {
+  if (s.resync_total_bytes == 0) return std::nullopt;
+  control::ResyncProgress p;
+  p.total_bytes = s.resync_total_bytes;
+  p.done_bytes = s.resync_done_bytes;
+  p.rate_bytes_per_s = facts.resync_rate;
+  if (facts.resync_rate > 0) p.eta_s = (p.total_bytes - p.done_bytes) / facts.resync_rate;
+  return p;
+}
+
+}  // namespace
+
+control::MirrorState state_word(const core::MirrorSnapshot& s, const core::Policy& policy,
+                                const RunningFacts& facts) {
+  using State = control::MirrorState;
+  if (s.replica == core::ReplicaState::failed) return State::kFailed;
+  if (s.link == core::LinkState::split_brain) return State::kSplitBrain;
+  if (s.paused || s.link == core::LinkState::paused) return State::kPaused;
+  if (s.link == core::LinkState::resyncing) return State::kResyncing;
+  const bool pending = s.link == core::LinkState::resync_pending;
+  if (pending && policy.hold_resync) return State::kWaitToResync;
+  if (pending) return State::kResyncPending;
+  if (differs(s)) {
+    const bool due = facts.link_wanted && s.link != core::LinkState::refused;
+    return due ? State::kResyncPending : State::kOutOfSync;
+  }
+  return s.role == core::Role::source || s.role == core::Role::demoting ? State::kSource : State::kTarget;
+}
+
+std::int32_t promotion_score(const core::MirrorSnapshot& s) {
+  if (s.role == core::Role::source) return 100;
+  const bool usable = s.replica == core::ReplicaState::uptodate || s.replica == core::ReplicaState::consistent;
+  if (!usable) return -1;
+  if (s.replica == core::ReplicaState::uptodate && s.in_ack_set) return 90;
+  if (s.replica == core::ReplicaState::uptodate && s.link == core::LinkState::connected) return 90;
+  if (s.promotable) return 50;
+  return s.term_own.value() != 0 && s.term_own == s.term_seen ? 10 : 5;
+}
+
+control::MirrorStatus running_status(const core::MirrorSnapshot& s, const core::Policy& policy,
+                                     const control::MirrorConfig& config, const RunningFacts& facts) {
+  control::MirrorStatus status;
+  const bool source = s.role == core::Role::source || s.role == core::Role::demoting;
+  status.role = source ? control::Role::kSource : control::Role::kTarget;
+  status.state = state_word(s, policy, facts);
+  status.mode = static_cast<control::Mode>(s.mode);
+  status.generation = s.generation.value();
+  status.term = s.term_seen.value();
+  status.replica = map(s.replica);
+  status.redundancy = s.redundancy;
+  status.promotable = s.promotable;
+  status.promotion_score = promotion_score(s);
+  status.reason = reason_of(s, config, facts, status.state);
+  status.frozen = s.frozen;
+  if (s.frozen) status.frozen_reason = "writes wait: write_alone does not allow this node to write without its peer";
+  status.hot_extents = static_cast<std::uint32_t>(s.hot_extents);
+  status.write_alone = control::to_string(config.write_alone);
+  control::PeerStatus peer;
+  peer.name = config.peer_node().name;
+  peer.link = link_word(s, facts);
+  peer.replica = map(s.peer_replica);
+  peer.dirty_bytes = s.dirty_bytes;
+  peer.resync = progress_of(s, facts);
+  peer.queue_bytes = s.queue_bytes;
+  if (s.oldest_unacknowledged != Instant::never()) {
+    const Duration age = std::max(Duration{}, facts.now - s.oldest_unacknowledged);
+    peer.rpo_s = static_cast<double>(age.nanoseconds()) / 1e9;
+  }
+  peer.path = facts.path;
+  status.peers.push_back(std::move(peer));
+  return status;
+}
+
+core::Policy policy_of(const control::MirrorConfig& config) {
+  core::Policy p;
+  p.mode = static_cast<core::Mode>(config.mode_towards(config.peer_node()));
+  p.write_alone = static_cast<core::WriteAlone>(config.write_alone);
+  p.after_restart = static_cast<core::AfterRestart>(config.after_restart);
+  p.async_promote = static_cast<core::AsyncPromote>(config.async_promote);
+  p.queue_policy = config.queue_policy == control::QueuePolicy::kBlock ? core::QueuePolicy::block
+                                                                       : core::QueuePolicy::track;
+  p.hold_resync = config.hold_resync;
+  p.queue_bytes_max = config.queue_bytes_max;
+  p.queue_age_max = config.queue_age_max;
+  p.resync_rate_bytes_per_s_min = config.resync_rate_bytes_per_s_min.value();
+  p.resync_rate_bytes_per_s_max = config.resync_rate_bytes_per_s_max.value();
+  p.peer_timeout = config.peer_timeout;
+  return p;
+}
+
+namespace {
+
+struct EventText {
+  const char* kind;
+  control::Severity severity;
+  const char* text;
+  const char* a;   // what Event::a is, null: nothing
+  const char* b;
+};
+
+EventText event_text(core::EventKind kind) {
+  using K = core::EventKind;
+  using S = control::Severity;
+  switch (kind) {
+    case K::link_up: return {"link.up", S::kInfo, "a connection to the peer is there", nullptr, nullptr};
+    case K::link_down: return {"link.down", S::kWarning, "the connection to the peer is lost", nullptr, nullptr};
+    case K::handshake_refused: return {"link.refused", S::kError, "the two nodes do not fit together", nullptr, nullptr};
+    case K::split_brain: return {"split_brain", S::kCritical, "both sides took writes of their own", nullptr, nullptr};
+    case K::session_started: return {"session.started", S::kInfo, "replication runs", "session", "rule"};
+    case K::resync_started: return {"resync.started", S::kInfo, "resync begins", "bytes", "full"};
+    case K::resync_finished: return {"resync.finished", S::kInfo, "resync is done", "generation", nullptr};
+    case K::peer_uptodate: return {"peer.uptodate", S::kInfo, "the peer's copy is up to date", nullptr, nullptr};
+    case K::generation_new: return {"generation.new", S::kInfo, "a new generation of the data", "generation", "cause"};
+    case K::degraded: return {"degraded", S::kWarning, "writing without the peer: one copy", "generation", nullptr};
+    case K::frozen: return {"frozen", S::kError, "writes wait for the right to write alone", nullptr, nullptr};
+    case K::unfrozen: return {"unfrozen", S::kInfo, "writes go on", nullptr, nullptr};
+    case K::promoted: return {"role.source", S::kInfo, "this node is source", "term", nullptr};
+    case K::demoted: return {"role.target", S::kInfo, "this node is target", "term", nullptr};
+    case K::deposed: return {"role.deposed", S::kError, "another node took over as source", "term", nullptr};
+    case K::disk_failed: return {"disk.failed", S::kCritical, "the local disk failed", "errno", "offset"};
+    case K::peer_disk_failed: return {"peer.disk_failed", S::kError, "the peer's disk failed", "errno", nullptr};
+    case K::read_repaired: return {"read.repaired", S::kWarning, "a bad read was repaired from the peer", "offset",
+                                   "length"};
+    case K::metadata_failed: return {"metadata.failed", S::kCritical, "the metadata cannot be written", "errno",
+                                     nullptr};
+    case K::data_loss_forced: return {"data.loss", S::kCritical, "promoted by force: the peer's writes here are lost",
+                                      "bytes_at_most", nullptr};
+    case K::resync_discards: return {"data.discarded", S::kWarning,
+                                     "this node's writes that the peer never had are overwritten", "bytes_at_most",
+                                     nullptr};
+    case K::rolled_back: return {"replica.rolled_back", S::kError, "a replica went back in time", nullptr, nullptr};
+    case K::queue_full: return {"queue.full", S::kWarning, "the queue to the peer is full", "bytes", nullptr};
+    case K::stopped: return {"stopped", S::kInfo, "stopped in order", nullptr, nullptr};
+  }
+  TB_ASSERT(false);
+}
+
+}  // namespace
+
+control::Event event_of(const core::Event& event, const control::MirrorConfig& config) {
+  const EventText text = event_text(event.kind);
+  control::Event result;
+  result.mirror = config.name;
+  result.kind = text.kind;
+  result.severity = text.severity;
+  result.text = text.text;
+  if (event.reason != core::Refusal::none) {
+    const RefusalText& why = refusal_text(event.reason);
+    result.text += ": " + for_mirror(why.message, config.name, config.peer_node().name);
+    result.fields.emplace_back("reason", why.word);
+  }
+  if (text.a != nullptr) result.fields.emplace_back(text.a, std::to_string(event.a));
+  if (text.b != nullptr) result.fields.emplace_back(text.b, std::to_string(event.b));
+  return result;
+}
+
+}  // namespace twinblock::engine

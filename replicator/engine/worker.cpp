@@ -1,0 +1,53 @@
+#include "replicator/engine/worker.hpp"
+
+#include <pthread.h>
+
+#include <utility>
+
+namespace twinblock::engine {
+
+Worker::Worker()
+    : thread_{[this] {
+        pthread_setname_np(pthread_self(), "tb-worker");
+        run();
+      }} {}
+
+Worker::~Worker() {
+  {
+    const std::lock_guard lock{mutex_};
+    stop_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void Worker::post(Job job, std::chrono::milliseconds delay) {
+  {
+    const std::lock_guard lock{mutex_};
+    jobs_.emplace(Clock::now() + delay, std::move(job));
+  }
+  changed_.notify_all();
+}
+
+void Worker::run() {
+  std::unique_lock lock{mutex_};
+  while (!stop_) {
+    if (jobs_.empty()) {
+      changed_.wait(lock);
+      continue;
+    }
+    const auto first = jobs_.begin();
+    if (first->first > Clock::now()) {
+      const auto due = first->first;
+      changed_.wait_until(lock, due);
+      continue;
+    }
+    const Job job = std::move(first->second);
+    jobs_.erase(first);
+    lock.unlock();
+    job();
+    lock.lock();
+  }
+}
+
+}  // namespace twinblock::engine

@@ -1,0 +1,33 @@
+// One thread for what blocks: opening disks, making metadata. Jobs run in order; a delayed one when its time
+// has come.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <thread>
+
+namespace twinblock::engine {
+
+class Worker {
+ public:
+  using Job = std::function<void()>;
+  Worker();
+  ~Worker();   // finishes the running job, drops the rest
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+  void post(Job job, std::chrono::milliseconds delay = std::chrono::milliseconds{0});
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void run();
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::multimap<Clock::time_point, Job> jobs_;
+  bool stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace twinblock::engine
