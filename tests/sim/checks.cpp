@@ -13,8 +13,8 @@
 //           both nodes (only the peer if the local disk failed, only the source if the peer is outside the
 //           ack set or async).
 // P9        An export opens only while the other one is closed; a node without a link that opens without
-//           force has nothing that was overwritten. An async failover starts a new history (History::rebase)
-//           after P6 was judged.
+//           force has nothing that was overwritten. An async failover (after P6 was judged) and a forced
+//           promotion start a new history (History::rebase).
 #include <algorithm>
 
 #include "tests/sim/world.hpp"
@@ -149,6 +149,7 @@ void World::check_whole(Node& n, const char* when) {
 
 void World::check_open(Node& n) {
   Node& peer = other(n);
+  if (n.forced && peer.mirror && peer.export_open) judging_ = false;   // the operator wanted two histories
   if (judging_ && peer.mirror && peer.export_open) {
     fail("P9", std::string{"the export opens at node "} + "AB"[n.index] + " while the other one is open");
   }
@@ -162,14 +163,14 @@ void World::check_open(Node& n) {
   n.stream.end();
   if (!moved) settle_at_risk(n);
   const core::MirrorSnapshot snap = n.mirror->snapshot();
+  if (n.forced) {
+    start_over(n);
+    n.forced = false;
+    return;
+  }
   if (moved && !handed_over_ && (snap.mode == Mode::async || n.async_residue || peer.async_residue ||
                                  peer.policy.mode == Mode::async)) {
-    for (Node* side : {&n, &peer}) {
-      side->disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell&) {
-        history_.rebase(s, n.disk.cell(s).cached);
-      });
-    }
-    acked_stable_ = acked_.size();
+    start_over(n);
   }
   const bool complete = snap.replica == core::ReplicaState::uptodate || snap.replica == core::ReplicaState::consistent;
   if (snap.link == core::LinkState::down || snap.link == core::LinkState::connecting) {
@@ -179,6 +180,14 @@ void World::check_open(Node& n) {
     }
     check_whole(n, "at the opening of the export");
   }
+}
+
+// A failover that loses by contract: what this node has counts from now on.
+void World::start_over(Node& n) {
+  for (Node& side : nodes_) {
+    side.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell&) { history_.rebase(s, n.disk.cell(s).cached); });
+  }
+  acked_stable_ = acked_.size();
 }
 
 // Both had a power cut and the last source is believed again, as source or as leader of a resync: what it lost
@@ -198,7 +207,9 @@ void World::settle_at_risk(Node& n) {
 // A power cut legally destroys what was acknowledged and not flushed, but only where no other copy had it.
 void World::after_power_cut(Node& n, const std::vector<SectorRun>& reverted) {
   const Node& peer = other(n);
-  const bool peer_good = peer.meta.superblock().disk_state == DiskState::consistent;
+  // A copy of an older generation does not count: the source went on with one copy, and said so.
+  const bool peer_good = peer.meta.superblock().disk_state == DiskState::consistent &&
+                         peer.meta.superblock().current() == n.meta.superblock().current();
   for (const SectorRun& run : reverted) {
     const std::uint32_t s = run.first;
     const Clock floor = history_.floor(s);

@@ -42,7 +42,10 @@ void World::fail_over(Node& from) {
   const bool was_source = from.export_open;
   crash(from, random_.one_in(2));
   restart_later(from, jitter(random_.one_in(2) ? 200 * kMillisecond : 3 * kSecond));
-  if (to.mirror != nullptr && was_source) push(jitter(100 * kMillisecond), EventType::peer_is_dead, to.index);
+  if (to.mirror != nullptr && was_source) push(jitter(random_.one_in(2) ? kMillisecond : 100 * kMillisecond), EventType::peer_is_dead, to.index);
+  if (random_.one_in(4)) {   // what it had received is applied late
+    for (std::uint32_t i = 0; i < to.disk.slot_count(); ++i) to.disk.op(i).hung = to.disk.op(i).used;
+  }
   if (random_.one_in(3)) {   // the dead node comes back alone
     network_blocked_ = true;
     push(jitter(4 * kSecond), EventType::unstall, to.index);
@@ -87,7 +90,7 @@ void World::perform(Action a) {
       break;
     case Action::promote_plain: case Action::switchover: case Action::demote_promote: case Action::pause_resume:
     case Action::disconnect: case Action::resync: case Action::resync_full: case Action::set_policy:
-    case Action::stop_start:
+    case Action::stop_start: case Action::promote_force:
       perform_role(a);
       break;
     case Action::disk_error: case Action::flush_error: case Action::disk_dead: case Action::disk_slow:
@@ -171,6 +174,12 @@ void World::perform_role(Action a) {
     case Action::disconnect:
       command(any, Verb::disconnect);
       push(jitter(300 * kMillisecond), EventType::reconnect, any.index);
+      break;
+    case Action::promote_force:   // over a live session: the source is deposed
+      if (src == nullptr || target.mirror == nullptr || target.commands > 0) break;
+      if (src->mirror->snapshot().link != core::LinkState::connected) break;
+      target.forced = true;
+      command(target, Verb::promote, true, random_.one_in(2));
       break;
     case Action::resync: command(any, Verb::resync); break;
     case Action::resync_full: command(any, Verb::resync, false, false, true); break;

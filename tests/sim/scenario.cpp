@@ -10,7 +10,7 @@ constexpr std::array<std::string_view, kActionCount> kActionNames{
     "crash-kill", "crash-power", "crash-both", "failover", "link-cut", "half-close", "stall", "large-stall",
     "lose-message", "repeat-message", "promote-plain", "switchover", "demote-promote", "pause-resume", "disconnect",
     "resync", "resync-full", "set-policy", "stop-start", "disk-error", "flush-error", "disk-dead", "disk-slow",
-    "disk-hang", "metadata-error", "rot"};
+    "disk-hang", "metadata-error", "rot", "promote-force"};
 // Of 100 seeds.
 constexpr std::array<std::uint32_t, kScenarioCount> kScenarioWeights{28, 8, 8, 6, 12, 12, 4, 4, 8, 6, 4};
 
@@ -55,6 +55,7 @@ void set_weights(Scenario& s) {
       break;
     case ScenarioClass::switchovers:
       add_roles(s, 8);
+      weight(s, Action::promote_force) += 3;
       add_crashes(s, 1);
       add_network(s, 1);
       break;

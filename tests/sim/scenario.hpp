@@ -22,7 +22,8 @@ inline constexpr std::size_t kScenarioCount = static_cast<std::size_t>(ScenarioC
 enum class Action : std::uint8_t {
   crash_kill, crash_power, crash_both, failover, link_cut, half_close, stall, large_stall, lose_message,
   repeat_message, promote_plain, switchover, demote_promote, pause_resume, disconnect, resync, resync_full,
-  set_policy, stop_start, disk_error, flush_error, disk_dead, disk_slow, disk_hang, metadata_error, rot, count_
+  set_policy, stop_start, disk_error, flush_error, disk_dead, disk_slow, disk_hang, metadata_error, rot,
+  promote_force, count_
 };
 inline constexpr std::size_t kActionCount = static_cast<std::size_t>(Action::count_);
 [[nodiscard]] std::string_view name(Action a);

@@ -155,8 +155,7 @@ void World::start_node(Node& n) {
   config.client_ops_max = 64;
   config.boot_id = n.boot;
   config.random_seed = random_.next();
-  config.boot_id = n.boot_id;
-  n.restarting = n.stopped = n.granted = false;
+  n.restarting = n.stopped = n.granted = n.forced = false;
   n.mirror = std::make_unique<core::Mirror>(config, n.meta.recover());
   outputs_.clear();
   n.mirror->start(Instant{now_}, outputs_);
@@ -274,7 +273,6 @@ void World::crash(Node& n, bool power) {
   if (power) {
     n.boot = random_.name();
     n.cache_lost = true;
-    ++n.boot_id;
     const bool judged = n.stream.active() && n.meta.superblock().disk_state == bitmap::DiskState::consistent;
     std::vector<SectorRun> reverted;
     n.disk.power_cut(random_, [&](std::uint32_t s, Tag) { reverted.push_back({s, 1}); });

@@ -84,13 +84,13 @@ struct Node {
   bool async_residue = false;    // was async and has not been in the ack set since
   std::uint64_t boot = 0;        // changes with each power cut
   bool cache_lost = false;       // by a power cut, and not in the ack set since
+  bool forced = false;           // promote --force was issued and its export has not opened since
   bool granted = false;          // promoted with confirm_dead in this life
   bool saw_split_brain = false;
   bool in_ack_set = false;       // the other is, as of the last turn
   std::int64_t tick_at = INT64_MAX;
   std::uint32_t tick_spins = 0;
   std::uint32_t commands = 0;    // without an answer
-  std::uint64_t boot_id = 1;            // changes with a power cut
   std::vector<std::uint32_t> at_risk;   // sectors that a power cut reverted while the other had them
   std::uint32_t read_errors = 0;        // per mille
   std::uint32_t write_errors = 0;
@@ -199,6 +199,7 @@ class World {
   void check_flushed(Node& n, std::size_t from, std::size_t to);
   void check_open(Node& n);
   void settle_at_risk(Node& n);
+  void start_over(Node& n);
   void check_whole(Node& n, const char* when);
   void after_power_cut(Node& n, const std::vector<SectorRun>& reverted);
 
