@@ -109,7 +109,7 @@ Verdict same_generation(const NodeView& a, const NodeView& b) {
   return v;
 }
 
-// Row 50 to 53: at least one side is a mixture.
+// Rows 50 to 53: at least one side is a mixture.
 Verdict with_inconsistent(const NodeView& a, const NodeView& b) {
   const bool a_bad = disk(a.state) == DiskState::inconsistent;
   const bool b_bad = disk(b.state) == DiskState::inconsistent;
@@ -120,6 +120,11 @@ Verdict with_inconsistent(const NodeView& a, const NodeView& b) {
       !knows(good.state, bad.state.resync_generation)) {
     return refuse(51, Refusal::resync_origin_lost);
   }
+  // A disk that failed under a source alone holds the newest history, though damaged: nobody may overwrite it
+  // by himself.
+  const std::uint64_t theirs = current(bad.state);
+  const bool behind = theirs == 0 || knows(good.state, theirs) || bad.state.resync_active != 0;
+  if (!behind) return refuse(53, Refusal::no_good_copy);
   return resync(52, good, bad, false);
 }
 

@@ -10,7 +10,7 @@ namespace twinblock::core {
 
 // The peer is durably known to lack something of our generation: it is not waited for.
 bool Mirror::Impl::alone_ok() const {
-  return peer().data == PeerData::lacks && meta_.superblock_durable(degrade_ticket_);
+  return peer().data == PeerData::lacks && lacks_by_right_ && meta_.superblock_durable(degrade_ticket_);
 }
 
 void Mirror::Impl::new_generation(GenerationCause cause) {
@@ -50,6 +50,7 @@ bool Mirror::Impl::pump_degrade() {
   frozen_ = false;
   if (!TB_MUTANT(no_bump)) new_generation(GenerationCause::degraded);
   peer().data = PeerData::lacks;
+  lacks_by_right_ = true;
   degrade_ticket_ = meta_.superblock_changed();
   degrade_running_ = true;
   return true;

@@ -82,6 +82,7 @@ class Fifo {
   }
   [[nodiscard]] T& front() { return items_[head_]; }
   [[nodiscard]] T& operator[](std::size_t i) { return items_[(head_ + i) % items_.size()]; }
+  [[nodiscard]] const T& operator[](std::size_t i) const { return items_[(head_ + i) % items_.size()]; }
   void pop() {
     TB_ASSERT(!empty());
     head_ = (head_ + 1) % items_.size();
@@ -160,6 +161,9 @@ struct Mirror::Impl {
   [[nodiscard]] bool stream_has_room(std::uint64_t bytes);
   bool write_gate(std::uint64_t bytes);
   bool region_blocked(const ByteRange& range);
+  bool step_aside(OpIndex i);
+  void retry_blocked();
+  [[nodiscard]] bool piece_under_way(std::uint64_t region) const;
   void on_local_write_done(OpIndex i, int error);
   void check_write(OpIndex i);
   void finish_write(OpIndex i, Status status);
@@ -331,6 +335,7 @@ struct Mirror::Impl {
   RangeLocks locks_;
   std::vector<OpIndex> granted_;  // by a release, to act on
   std::vector<OpIndex> waiting_;  // client operations with their range, not started
+  std::vector<OpIndex> blocked_;  // client operations on a region that is not equal yet; they hold no range
   std::vector<OpIndex> orphans_;  // done locally, lost by the peer, not answered
   StreamRing ring_;
   std::uint64_t disk_in_flight_ = 0;
@@ -370,6 +375,9 @@ struct Mirror::Impl {
   // writing alone
   bool degrade_wanted_ = false;
   bool degrade_running_ = false;
+  // "The peer lacks something" was written down with the right to write alone; not so when a handshake made
+  // the peer a target of resync while we had no such right.
+  bool lacks_by_right_ = true;
   bool alone_granted_ = false;  // operator or cluster confirmed, for the present loss
   bool frozen_ = false;
   Metadata::Ticket degrade_ticket_ = 0;  // of the newest change to peer().data

@@ -79,6 +79,7 @@ Mirror::Impl::Impl(Config config, bitmap::Recovered recovered)
   granted_.reserve(ops_.size());
   waiting_.reserve(ops_.size());
   orphans_.reserve(ops_.size());
+  blocked_.reserve(ops_.size());
   flush_waiting_.reserve(config_.client_ops_max);
   flush_round_.reserve(config_.client_ops_max);
   follow_ups_.reserve(16);

@@ -23,7 +23,7 @@ void Mirror::Impl::on_client_read(const ClientRead& in) {
 
 bool Mirror::Impl::try_start_read(OpIndex i) {
   Op& op = ops_[i];
-  if (region_blocked(op.range)) return false;
+  if (region_blocked(op.range)) return step_aside(i);
   if (detached_) {
     if (!in_ack_set_) return false;
     op.started = true;

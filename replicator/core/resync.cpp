@@ -53,10 +53,11 @@ bool Mirror::Impl::pump_resync() {
   const std::uint64_t region_size = sb().geometry.region_size;
   if (demand_region_ != UINT64_MAX) {
     const bitmap::RegionRun run{RegionIndex{demand_region_}, 1};
+    const bool due = meta_.dirty.any(run) && !piece_under_way(demand_region_);
     demand_region_ = UINT64_MAX;
-    if (meta_.dirty.any(run) && pieces_ < config_.resync_pieces_max + 4 && !sent_pieces_.full()) {
-      progress |= start_piece(run);
-    }
+    if (due && pieces_ < config_.resync_pieces_max + 4 && !sent_pieces_.full()) progress |= start_piece(run);
+    // Somebody waits for what is under way: do not leave it until the end of the pass.
+    if (!sent_pieces_.empty() && flush_point_sent_ <= peer_stable_ && !stability_wanted_) ask_stability();
   }
   const std::uint32_t limit =
       client_ops_ > 0 ? std::max<std::uint32_t>(config_.resync_pieces_max / 2, 1) : config_.resync_pieces_max;
@@ -76,6 +77,19 @@ bool Mirror::Impl::pump_resync() {
   }
   if (sent_pieces_.size() >= 128 && !stability_wanted_ && flush_point_sent_ <= peer_stable_) ask_stability();
   return progress;
+}
+
+bool Mirror::Impl::piece_under_way(std::uint64_t region) const {
+  const auto inside = [region](const bitmap::RegionRun& run) {
+    return region >= run.first.value() && region < run.first.value() + run.count;
+  };
+  for (std::size_t n = 0; n < sent_pieces_.size(); ++n) {
+    if (inside(sent_pieces_[n].run)) return true;
+  }
+  for (const Op& op : ops_) {
+    if ((op.kind == OpKind::resync || op.kind == OpKind::clear_bits) && inside(regions_out(op.range))) return true;
+  }
+  return false;
 }
 
 // Nothing dirty behind the cursor: wait for what is under way, then look again from the start.

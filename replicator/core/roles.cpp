@@ -220,6 +220,7 @@ void Mirror::Impl::persist_promotion() {
     s.resync = {};
     peer().needs_full = true;
     peer().data = PeerData::lacks;
+    lacks_by_right_ = true;
   } else if (peer().data == PeerData::handed_over || peer().data == PeerData::unknown) {
     peer().data = PeerData::maybe_current;
   }

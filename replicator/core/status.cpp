@@ -30,7 +30,9 @@ ReplicaState Mirror::Impl::peer_replica_state() const {
     return static_cast<DiskState>(peer_state_.disk_state) == DiskState::failed ? ReplicaState::failed
                                                                                : ReplicaState::uptodate;
   }
-  return in_ack_set_ ? ReplicaState::uptodate : ReplicaState::inconsistent;
+  // From the announced end on it is waited for, but it is up to date only when it says so.
+  const bool proved = in_ack_set_ && (!resync_end_sent_ || verdict_.stays_promotable);
+  return proved ? ReplicaState::uptodate : ReplicaState::inconsistent;
 }
 
 LinkState Mirror::Impl::link_state() const {
@@ -68,7 +70,7 @@ MirrorSnapshot Mirror::Impl::snapshot() const {
   s.leader = leading_;
   s.in_ack_set = in_ack_set_;
   s.export_open = export_open_;
-  s.frozen = frozen_;
+  s.frozen = frozen_ || (acting_source() && in_stream_ && !in_ack_set_ && !alone_ok());
   s.paused = paused_;
   s.refusal = streaming() ? Refusal::none : refusal_;
   const bool own = replica_state() == ReplicaState::uptodate;

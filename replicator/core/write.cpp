@@ -50,6 +50,7 @@ void Mirror::Impl::on_client_cancel(const ClientCancel& in) {
 bool Mirror::Impl::pump_waiting() {
   if (!waiting_changed_) return false;
   waiting_changed_ = false;
+  retry_blocked();
   slots_wanted_ = false;
   std::size_t kept = 0;
   const std::size_t count = waiting_.size();
@@ -91,7 +92,7 @@ bool Mirror::Impl::try_start(OpIndex i) {
 bool Mirror::Impl::try_start_write(OpIndex i) {
   Op& op = ops_[i];
   if (!write_gate(op.kind == OpKind::write ? op.range.length.value() : 0)) return false;
-  if (region_blocked(op.range)) return false;
+  if (region_blocked(op.range)) return step_aside(i);
   if (!detached_ && !ensure_intent(op)) return false;
   start_write(i);
   return true;
@@ -113,6 +114,29 @@ bool Mirror::Impl::ensure_intent(Op& op) {
   return meta_.intents.slot(op.slot).listed || TB_MUTANT(intent_after_data);
 }
 
+// An operation on a region that is not equal yet must not hold the range: the resync needs it. It queues up
+// again once the region is equal. True: it left the waiting list.
+bool Mirror::Impl::step_aside(OpIndex i) {
+  if (ops_[i].locked) unlock(i);
+  blocked_.push_back(i);
+  return true;
+}
+
+void Mirror::Impl::retry_blocked() {
+  const std::size_t count = blocked_.size();
+  std::size_t kept = 0;
+  for (std::size_t n = 0; n < count; ++n) {
+    const OpIndex i = blocked_[n];
+    Op& op = ops_[i];
+    const bool over = op.cancelled || !acting_source() || data_path_dead();
+    if (!over && region_blocked(op.range))
+      blocked_[kept++] = i;
+    else
+      lock(i, op.kind != OpKind::read);
+  }
+  blocked_.resize(kept);
+}
+
 // The peer may be promoted in our place, so regions where it may differ are neither served nor changed until
 // they are equal again or it is durably known to lack something.
 bool Mirror::Impl::region_blocked(const ByteRange& range) {
@@ -120,8 +144,8 @@ bool Mirror::Impl::region_blocked(const ByteRange& range) {
   const bitmap::RegionRun run = regions_out(range);
   if (meta_.dirty.dirty_count() == 0 || !meta_.dirty.any(run)) return false;
   if (in_stream_) {
-    demand_region_ = run.first.value();
-    again_ = again_ || !resync_active_;
+    demand_region_ = meta_.dirty.next_dirty(run.first, run.count)->first.value();
+    again_ = true;
   } else if (!negotiating()) {
     request_degrade();
   }
@@ -147,11 +171,12 @@ bool Mirror::Impl::stream_has_room(std::uint64_t bytes) {
 
 // May a write of this size start now? Asks for what is missing.
 bool Mirror::Impl::write_gate(std::uint64_t bytes) {
-  if (ring_.full() || meta_.failed())
-    return detached_ && !ring_.full() && in_ack_set_ && stream_has_room(bytes);
-  if (in_stream_ && !stream_has_room(bytes)) return false;
-  if (in_stream_) return true;
-  if (detached_) return false;
+  if (ring_.full()) return false;
+  if (detached_ || meta_.failed()) {
+    // Without a disk of our own: only once the peer has noted, durably, that ours lacks it.
+    return detached_ && in_ack_set_ && degrade_acked_ && stream_has_room(bytes);
+  }
+  if (in_stream_) return stream_has_room(bytes);
   if (alone_ok()) return true;
   if (!negotiating()) request_degrade();
   return TB_MUTANT(bump_after_ack);
@@ -199,6 +224,7 @@ void Mirror::Impl::start_write(OpIndex i) {
 
 void Mirror::Impl::on_local_write_done(OpIndex i, int error) {
   Op& op = ops_[i];
+  const std::uint32_t generation = op.generation;
   op.local_ok = error == 0;
   ring_.set_local_done(op.sequence);
   if (error != 0) {
@@ -210,7 +236,8 @@ void Mirror::Impl::on_local_write_done(OpIndex i, int error) {
       close_link(Refusal::replica_failed);  // pieces under way must not clear this bit
   }
   ring_.retire();
-  check_write(i);
+  // A failure may have answered it already.
+  if (op.generation == generation && op.kind != OpKind::none && !op.replied) check_write(i);
   waiting_changed_ = true;
 }
 
@@ -221,8 +248,9 @@ void Mirror::Impl::check_write(OpIndex i) {
   if (op.local_pending) return;
   if (!acting_source())
     return finish_write(i, Status::io_error);  // deposed: nothing is acknowledged any more
+  const bool local_ok = op.local_ok && !detached_;   // what a detached disk took does not count
   if (op.peer_expected && !op.peer_lost) {
-    if (!op.local_ok) {
+    if (!local_ok) {
       if (!in_ack_set_) return finish_write(i, Status::io_error);
       if (!TB_MUTANT(detach_acks_at_once) && (!degrade_acked_ || !op.applied)) return;
       return finish_write(i, Status::ok);
@@ -232,7 +260,7 @@ void Mirror::Impl::check_write(OpIndex i) {
     if (op.mode == Mode::memsync && !(op.fua ? op.applied : op.received)) return;
     return finish_write(i, Status::ok);
   }
-  if (!op.local_ok) return finish_write(i, Status::io_error);
+  if (!local_ok) return finish_write(i, Status::io_error);
   if (!op.peer_lost || alone_ok() || TB_MUTANT(bump_after_ack)) return finish_write(i, Status::ok);
   if (op.orphan) return;
   // Not answered, but done here: others may pass. Reads of the region wait for its bit (region_blocked).
