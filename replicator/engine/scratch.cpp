@@ -1,5 +1,7 @@
 #include "replicator/engine/scratch.hpp"
 
+#include <poll.h>
+
 #include <future>
 #include <memory>
 
@@ -15,6 +17,10 @@ namespace twinblock::engine {
 namespace {
 
 const char* const kNothingChanged = "Nothing was changed.";
+
+// A killed predecessor's lock lives until the kernel has ended its I/O.
+constexpr int kOpenAttempts = 30;
+constexpr int kOpenIntervalMs = 100;
 
 struct Service {
   std::unique_ptr<ring::Disk> disk;

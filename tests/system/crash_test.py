@@ -1,0 +1,61 @@
+#!/usr/bin/python3
+# ctest: timeout=900
+"""SIGKILL of either daemon at random moments under load, with restart: content equal, the cost of each crash
+bounded by the hot extents, never a full resync."""
+import random
+import subprocess
+import time
+
+import harness
+from harness import MIB, need, pair
+
+SIZE = 256 * MIB
+HOT_EXTENTS = 8
+# What a crash may cost: the hot extents, and what was written while the other one was down.
+KILLS = 50
+
+
+def load(node, seed):
+    return subprocess.Popen(
+        ["fio", "--name=load", "--ioengine=nbd", f"--uri={node.uri}", "--rw=randwrite", "--bs=4k", "--iodepth=8",
+         "--size=16m", "--time_based", "--runtime=600", "--rate_iops=2000", f"--randseed={seed}",
+         "--output-format=terse"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def let_run(rng):
+    time.sleep(rng.uniform(0.0, 0.25))  # poll-interval: the random moment itself; nothing depends on it
+
+
+def test_random_kills(d):
+    need("fio")
+    rng = random.Random(2026)
+    with pair(d, f"hot_extents = {HOT_EXTENTS}", size=SIZE) as p:
+        p.create()
+        client = load(p.alpha, 0)
+        try:
+            for i in range(KILLS):
+                if client.poll() is not None:
+                    client = load(p.alpha, i)
+                let_run(rng)
+                victim = p.alpha if rng.randrange(2) else p.beta
+                victim.kill()
+                if victim is p.alpha:
+                    client.kill()
+                    client.wait()
+                let_run(rng)
+                victim.start()
+                p.alpha.wait_state(role="source", redundancy=2)
+        finally:
+            client.kill()
+            client.wait()
+        p.wait_synced(p.alpha)
+        p.compare()
+        logs = p.alpha.process.log.read_text()
+        assert " full=1" not in logs, "a full resync after a crash"
+        events = [e for e in p.alpha.cli("events", "--json").stdout.splitlines() if "resync.started" in e]
+        assert all('"full":"1"' not in e for e in events), events
+
+
+if __name__ == "__main__":
+    harness.main()
