@@ -8,7 +8,7 @@
 //           the ack set when the write started and still is (memsync: its core has been given the message); if the peer lacks it, and is a
 //           complete replica, then the source's durable superblock says so and names a newer generation. With
 //           a failed local disk the peer has it. write_alone = never: a complete peer has it, unless the
-//           operator vouched for its death in this life of the source.
+//           operator has vouched for its death since it was in the ack set.
 // P2        At the answer ok to a flush: every write answered before it began survives the worst power cut at
 //           both nodes (only the peer if the local disk failed, only the source if the peer is outside the
 //           ack set or async).
@@ -73,6 +73,7 @@ void World::check_disk_write(Node& n, const core::DiskIo& io, SectorRun run) {
     if (!mine) continue;
     op.in_ack_set = n.in_ack_set;
     op.link = network_.id;
+    op.memsync = n.policy.mode == Mode::memsync;
     return check_intent(n, run, "submitted");
   }
   if (n.export_open || phase_ == Phase::genesis) return;   // a repair writes what the peer has
@@ -102,7 +103,7 @@ void World::check_acknowledged(Node& n, const ClientOp& op) {
   if (!local_has && !local_failed) fail("P1", which + "acknowledged before the local disk has it");
   if (local_failed && !peer_has) fail("P7", which + "acknowledged with a failed local disk before the peer wrote it");
   if (peer_has || snap.mode == Mode::async || n.async_residue) return;
-  if (snap.in_ack_set && snap.mode == Mode::memsync && op.delivered) return;
+  if (snap.in_ack_set && (snap.mode == Mode::memsync || op.memsync) && op.delivered) return;
   const bool alive = peer.mirror != nullptr && peer.life == link_life_[index(peer)];
   const bool counted_on = alive && snap.in_ack_set && op.in_ack_set && op.link == network_.id;
   if (snap.in_ack_set && !alive) return;   // it had the write and has died since, unnoticed

@@ -155,7 +155,7 @@ void World::start_node(Node& n) {
   config.client_ops_max = 64;
   config.boot_id = n.boot;
   config.random_seed = random_.next();
-  n.restarting = n.stopped = n.granted = n.forced = false;
+  n.restarting = n.stopped = n.forced = false;
   n.mirror = std::make_unique<core::Mirror>(config, n.meta.recover());
   outputs_.clear();
   n.mirror->start(Instant{now_}, outputs_);
@@ -211,7 +211,10 @@ void World::end_turn(Node& n) {
     n.in_ack_set = snap.in_ack_set;
     const Node& peer = other(n);
     const bool alive = peer.mirror != nullptr && link_life_[index(peer)] == peer.life;
-    if (n.in_ack_set && alive && snap.link == core::LinkState::connected) n.cache_lost = other(n).cache_lost = false;
+    if (n.in_ack_set && alive && snap.link == core::LinkState::connected) {
+      n.cache_lost = other(n).cache_lost = false;
+      n.granted = other(n).granted = false;
+    }
   }
   arm_tick(n);
   if (totals_.events % 256 == 0) check_marks("at a random moment");

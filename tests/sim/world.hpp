@@ -50,6 +50,7 @@ struct ClientOp {
   bool cancelled = false;
   bool sent = false;
   bool in_ack_set = false;       // the peer was, when it started
+  bool memsync = false;          // then
   core::LinkId link = 0;         // then
   bool delivered = false;        // its message has reached the peer's core
   std::uint8_t node = 0;
@@ -85,7 +86,7 @@ struct Node {
   std::uint64_t boot = 0;        // changes with each power cut
   bool cache_lost = false;       // by a power cut, and not in the ack set since
   bool forced = false;           // promote --force was issued and its export has not opened since
-  bool granted = false;          // promoted with confirm_dead in this life
+  bool granted = false;          // promoted with confirm_dead since the other was in the ack set
   bool saw_split_brain = false;
   bool in_ack_set = false;       // the other is, as of the last turn
   std::int64_t tick_at = INT64_MAX;
