@@ -29,7 +29,9 @@ Buffers::Buffer& Buffers::get(core::BufferId id) {
   return buffers_[index];
 }
 
-void Buffers::give_to_core(core::BufferId id, int node) { get(id).owner = static_cast<std::int8_t>(node); }
+void Buffers::give_to_core(core::BufferId id, int node) {
+  get(id).owner = static_cast<std::int8_t>(node);
+}
 
 void Buffers::require_owned(core::BufferId id, int node, const char* what) {
   if (get(id).owner != node) fail("buffers", std::string{what} + " names a buffer that the core gave back");

@@ -12,15 +12,15 @@
 
 namespace twinblock::sim {
 
-using Tag = std::uint64_t;   // version << 32 | sector; 0: zeroes
+using Tag = std::uint64_t;  // version << 32 | sector; 0: zeroes
 
 class Buffers {
  public:
   struct Buffer {
     std::vector<Tag> tags;
-    std::uint32_t serial = 0;       // part of the id, so that stale ids are noticed
-    std::uint32_t references = 0;   // of the engine
-    std::int8_t owner = -1;         // node whose core owns it
+    std::uint32_t serial = 0;      // part of the id, so that stale ids are noticed
+    std::uint32_t references = 0;  // of the engine
+    std::int8_t owner = -1;        // node whose core owns it
     bool used = false;
   };
 

@@ -5,10 +5,10 @@
 //           or a failed disk. Marks that a write in flight may remove do not count.
 // P3        A client's write is given to the disk or the stream only while its extent's intent is durable.
 // P1/P7     At the answer ok to a write: the local disk has it (unless failed); so has the peer if it was in
-//           the ack set when the write started and still is (memsync: its core has been given the message); if the peer lacks it, and is a
-//           complete replica, then the source's durable superblock says so and names a newer generation. With
-//           a failed local disk the peer has it. write_alone = never: a complete peer has it, unless the
-//           operator has vouched for its death since it was in the ack set.
+//           the ack set when the write started and still is (memsync: its core has been given the message);
+//           if the peer lacks it, and is a complete replica, then the source's durable superblock says so and
+//           names a newer generation. With a failed local disk the peer has it. write_alone = never: a
+//           complete peer has it, unless the operator has vouched for its death since it was in the ack set.
 // P2        At the answer ok to a flush: every write answered before it began survives the worst power cut at
 //           both nodes (only the peer if the local disk failed, only the source if the peer is outside the
 //           ack set or async).
@@ -51,32 +51,35 @@ void World::check_marks(const char* when) {
     if (a.cached == b.cached && a.durable == b.durable && a.cached == a.durable) return;
     if (marked(s)) return;
     fail("I3", std::string{when} + " sector " + std::to_string(s) + " may differ without a durable mark: A " +
-                   history_.describe(s, a.cached) + " (durable: " + history_.describe(s, a.durable) + "), B " +
-                   history_.describe(s, b.cached) + " (durable: " + history_.describe(s, b.durable) + ")");
+                   history_.describe(s, a.cached) + " (durable: " + history_.describe(s, a.durable) +
+                   "), B " + history_.describe(s, b.cached) +
+                   " (durable: " + history_.describe(s, b.durable) + ")");
   };
   for (Node& n : nodes_) n.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell&) { check(s); });
 }
 
 void World::check_intent(Node& n, SectorRun run, const char* what) {
   if (run.count == 0 || n.meta.hot(run.first / kExtentSectors)) return;
-  if (n.meta.superblock().disk_state == DiskState::failed) return;   // all of it counts as dirty
-  fail("P3", "a write to sectors " + std::to_string(run.first) + "+" + std::to_string(run.count) + " is " + what +
-                 " at node " + "AB"[n.index] + " before the intent of its extent is durable");
+  if (n.meta.superblock().disk_state == DiskState::failed) return;  // all of it counts as dirty
+  fail("P3", "a write to sectors " + std::to_string(run.first) + "+" + std::to_string(run.count) + " is " +
+                 what + " at node " + "AB"[n.index] + " before the intent of its extent is durable");
 }
 
 void World::check_disk_write(Node& n, const core::DiskIo& io, SectorRun run) {
   for (ClientOp& op : ops_) {
-    if (!op.used || op.node != n.index || op.kind == ClientOp::Kind::read || op.kind == ClientOp::Kind::flush) continue;
-    const bool mine = op.kind == ClientOp::Kind::write ? op.buffer == io.buffer
-                                                       : io.verb == core::DiskVerb::zero && n.export_open &&
-                                                             op.run.first == run.first && op.run.count == run.count;
+    if (!op.used || op.node != n.index || op.kind == ClientOp::Kind::read || op.kind == ClientOp::Kind::flush)
+      continue;
+    const bool mine = op.kind == ClientOp::Kind::write
+                          ? op.buffer == io.buffer
+                          : io.verb == core::DiskVerb::zero && n.export_open && op.run.first == run.first &&
+                                op.run.count == run.count;
     if (!mine) continue;
     op.in_ack_set = n.in_ack_set;
     op.link = network_.id;
     op.memsync = n.policy.mode == Mode::memsync;
     return check_intent(n, run, "submitted");
   }
-  if (n.export_open || phase_ == Phase::genesis) return;   // a repair writes what the peer has
+  if (n.export_open || phase_ == Phase::genesis) return;  // a repair writes what the peer has
   for (const Node& any : nodes_) {
     if (any.meta.needs_full() || any.meta.superblock().disk_state == DiskState::failed) return;
     if (any.mirror && any.mirror->snapshot().replica == core::ReplicaState::failed) return;
@@ -91,7 +94,8 @@ void World::check_acknowledged(Node& n, const ClientOp& op) {
   const core::MirrorSnapshot snap = n.mirror->snapshot();
   Node& peer = other(n);
   const Clock since = history_.begin_of(op.version);
-  const bool local_failed = snap.replica == core::ReplicaState::failed || snap.replica == core::ReplicaState::diskless;
+  const bool local_failed =
+      snap.replica == core::ReplicaState::failed || snap.replica == core::ReplicaState::diskless;
   if (snap.in_ack_set) n.async_residue = false;
   bool local_has = true;
   bool peer_has = true;
@@ -99,14 +103,16 @@ void World::check_acknowledged(Node& n, const ClientOp& op) {
     local_has = local_has && history_.valid(s, n.disk.cell(s).cached, since);
     peer_has = peer_has && history_.valid(s, peer.disk.cell(s).cached, since);
   }
-  const std::string which = "write w" + std::to_string(op.version) + " (r" + std::to_string(op.request) + ") ";
+  const std::string which =
+      "write w" + std::to_string(op.version) + " (r" + std::to_string(op.request) + ") ";
   if (!local_has && !local_failed) fail("P1", which + "acknowledged before the local disk has it");
-  if (local_failed && !peer_has) fail("P7", which + "acknowledged with a failed local disk before the peer wrote it");
+  if (local_failed && !peer_has)
+    fail("P7", which + "acknowledged with a failed local disk before the peer wrote it");
   if (peer_has || snap.mode == Mode::async || n.async_residue) return;
   if (snap.in_ack_set && (snap.mode == Mode::memsync || op.memsync) && op.delivered) return;
   const bool alive = peer.mirror != nullptr && peer.life == link_life_[index(peer)];
   const bool counted_on = alive && snap.in_ack_set && op.in_ack_set && op.link == network_.id;
-  if (snap.in_ack_set && !alive) return;   // it had the write and has died since, unnoticed
+  if (snap.in_ack_set && !alive) return;  // it had the write and has died since, unnoticed
   if (counted_on) fail("P1", which + "acknowledged before the peer in the ack set has it");
   const bitmap::Superblock& theirs = peer.meta.superblock();
   if (theirs.disk_state != DiskState::consistent) return;
@@ -123,8 +129,10 @@ void World::check_acknowledged(Node& n, const ClientOp& op) {
 
 void World::check_flushed(Node& n, std::size_t from, std::size_t to) {
   const core::MirrorSnapshot snap = n.mirror->snapshot();
-  const bool local = snap.replica != core::ReplicaState::failed && snap.replica != core::ReplicaState::diskless;
-  const bool remote = snap.in_ack_set && snap.peer_replica == core::ReplicaState::uptodate && snap.mode != Mode::async && !n.async_residue;
+  const bool local =
+      snap.replica != core::ReplicaState::failed && snap.replica != core::ReplicaState::diskless;
+  const bool remote = snap.in_ack_set && snap.peer_replica == core::ReplicaState::uptodate &&
+                      snap.mode != Mode::async && !n.async_residue;
   for (std::size_t i = from; i < to; ++i) {
     const Clock since = history_.begin_of(acked_[i].version);
     const SectorRun run = acked_[i].run;
@@ -150,7 +158,7 @@ void World::check_whole(Node& n, const char* when) {
 
 void World::check_open(Node& n) {
   Node& peer = other(n);
-  if (n.forced && peer.mirror && peer.export_open) judging_ = false;   // the operator wanted two histories
+  if (n.forced && peer.mirror && peer.export_open) judging_ = false;  // the operator wanted two histories
   if (judging_ && peer.mirror && peer.export_open) {
     fail("P9", std::string{"the export opens at node "} + "AB"[n.index] + " while the other one is open");
   }
@@ -169,11 +177,13 @@ void World::check_open(Node& n) {
     n.forced = false;
     return;
   }
-  if (moved && !handed_over_ && (snap.mode == Mode::async || n.async_residue || peer.async_residue ||
-                                 peer.policy.mode == Mode::async)) {
+  if (moved && !handed_over_ &&
+      (snap.mode == Mode::async || n.async_residue || peer.async_residue ||
+       peer.policy.mode == Mode::async)) {
     start_over(n);
   }
-  const bool complete = snap.replica == core::ReplicaState::uptodate || snap.replica == core::ReplicaState::consistent;
+  const bool complete =
+      snap.replica == core::ReplicaState::uptodate || snap.replica == core::ReplicaState::consistent;
   if (snap.link == core::LinkState::down || snap.link == core::LinkState::connecting) {
     if (!complete && snap.replica != core::ReplicaState::failed) {
       fail("P9", "an export opens without force and without a peer on a replica that is " +
@@ -186,21 +196,23 @@ void World::check_open(Node& n) {
 // A failover that loses by contract: what this node has counts from now on.
 void World::start_over(Node& n) {
   for (Node& side : nodes_) {
-    side.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell&) { history_.rebase(s, n.disk.cell(s).cached); });
+    side.disk.cells().for_each(
+        [&](std::uint32_t s, DataDisk::Cell&) { history_.rebase(s, n.disk.cell(s).cached); });
   }
   acked_stable_ = acked_.size();
 }
 
-// Both had a power cut and the last source is believed again, as source or as leader of a resync: what it lost
-// and had not flushed is gone, like with any disk. While the other one lost nothing P1 stands.
+// Both had a power cut and the last source is believed again, as source or as leader of a resync: what it
+// lost and had not flushed is gone, like with any disk. While the other one lost nothing P1 stands.
 void World::settle_at_risk(Node& n) {
   const Node& peer = other(n);
   const bool async = n.policy.mode == Mode::async || n.async_residue || peer.async_residue;
-  if (!peer.cache_lost && !async) return;   // the other one had it all along
+  if (!peer.cache_lost && !async) return;  // the other one had it all along
   for (const std::uint32_t s : n.at_risk) {
     if (history_.valid(s, n.disk.cell(s).cached, history_.floor(s))) continue;
     history_.fall_back(s);
-    acked_stable_ = acked_.size();   // what was acknowledged before may be gone: later flushes do not promise it
+    acked_stable_ =
+        acked_.size();  // what was acknowledged before may be gone: later flushes do not promise it
   }
   n.at_risk.clear();
 }
@@ -216,7 +228,7 @@ void World::after_power_cut(Node& n, const std::vector<SectorRun>& reverted) {
     const Clock floor = history_.floor(s);
     if (history_.valid(s, n.disk.cell(s).cached, floor)) continue;
     const bool elsewhere = peer_good && history_.valid(s, peer.disk.cell(s).cached, floor);
-    if (elsewhere && last_source_ == n.index) n.at_risk.push_back(s);
+    if (elsewhere) n.at_risk.push_back(s);
     if (elsewhere) continue;
     history_.fall_back(s);
     acked_stable_ = acked_.size();

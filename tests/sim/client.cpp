@@ -14,7 +14,8 @@ namespace {
 constexpr std::uint32_t kExtentSectors = static_cast<std::uint32_t>(kExtentSize.value() / kSectorBytes);
 
 ByteRange bytes(SectorRun run) {
-  return {ByteOffset{std::uint64_t{run.first} * kSectorBytes}, ByteCount{std::uint64_t{run.count} * kSectorBytes}};
+  return {ByteOffset{std::uint64_t{run.first} * kSectorBytes},
+          ByteCount{std::uint64_t{run.count} * kSectorBytes}};
 }
 
 }  // namespace
@@ -98,9 +99,10 @@ void World::issue(Node& n) {
   op.floors = std::move(floors);
   const std::uint64_t dice = random_.below(100);
   const std::uint32_t reads = scenario_.read_share;
-  op.kind = dice < reads ? Kind::read
-            : dice < reads + scenario_.zero_share ? Kind::zero
-            : dice < reads + scenario_.zero_share + scenario_.flush_share ? Kind::flush : Kind::write;
+  op.kind = dice < reads                                                  ? Kind::read
+            : dice < reads + scenario_.zero_share                         ? Kind::zero
+            : dice < reads + scenario_.zero_share + scenario_.flush_share ? Kind::flush
+                                                                          : Kind::write;
   op.fua = (op.kind == Kind::write || op.kind == Kind::zero) && random_.below(100) < scenario_.fua_share;
   if (op.kind != Kind::flush) op.run = pick_run();
   op.begun = history_.tick();
@@ -139,9 +141,13 @@ void World::on_reply(Node& n, const core::Reply& reply) {
     fail("P9", "a node answers ok while the other node's export is open too");
   }
   switch (op.kind) {
-    case Kind::read: finish_read(n, op, reply); break;
+    case Kind::read:
+      finish_read(n, op, reply);
+      break;
     case Kind::write:
-    case Kind::zero: finish_write(n, op, reply.status); break;
+    case Kind::zero:
+      finish_write(n, op, reply.status);
+      break;
     case Kind::flush:
       if (reply.status == Status::ok) finish_flush(n, op);
       break;
@@ -170,7 +176,7 @@ void World::finish_write(Node& n, ClientOp& op, Status status) {
   const bool ok = status == Status::ok;
   if (ok && judging_) check_acknowledged(n, op);
   if (ok) ++split_writes_[index(n)];
-  const History::Fate fate = ok ? History::Fate::acknowledged
+  const History::Fate fate = ok                            ? History::Fate::acknowledged
                              : status == Status::cancelled ? History::Fate::never
                                                            : History::Fate::unknown;
   history_.end_write(op.version, op.run, op.kind == Kind::zero, fate);
@@ -183,7 +189,8 @@ void World::finish_write(Node& n, ClientOp& op, Status status) {
 void World::finish_flush(Node& n, ClientOp& op) {
   if (op.acked_before <= acked_stable_) return;
   if (judging_) check_flushed(n, acked_stable_, op.acked_before);
-  for (std::size_t i = acked_stable_; i < op.acked_before; ++i) history_.make_stable(acked_[i].version, acked_[i].run);
+  for (std::size_t i = acked_stable_; i < op.acked_before; ++i)
+    history_.make_stable(acked_[i].version, acked_[i].run);
   acked_stable_ = op.acked_before;
 }
 

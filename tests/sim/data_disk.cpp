@@ -60,7 +60,7 @@ void DataDisk::complete(std::uint32_t slot, bool ok, core::BufferId into, Random
       if (ok) {
         std::vector<Tag>& tags = buffers_.get(into).tags;
         for (std::uint32_t i = 0; i < op.run.count; ++i) tags[i] = cells_.get(op.run.first + i).cached;
-        for (const Op& w : ops_) {   // a write in flight shows through in part
+        for (const Op& w : ops_) {  // a write in flight shows through in part
           if (!w.used || w.io.verb == DiskVerb::read || w.io.verb == DiskVerb::flush) continue;
           const std::uint32_t begin = std::max(w.run.first, op.run.first);
           const std::uint32_t end = std::min(w.run.first + w.run.count, op.run.first + op.run.count);
@@ -138,7 +138,7 @@ void DataDisk::kill(Random& random) {
 
 void DataDisk::keep_some(Random& random) {
   kill(random);
-  const std::uint64_t bias = random.below(5) * 250;   // of sectors that survive, per mille
+  const std::uint64_t bias = random.below(5) * 250;  // of sectors that survive, per mille
   for (const Volatile& v : volatile_) {
     const std::uint64_t whole = random.below(4);
     for (std::uint32_t s = v.run.first; s < v.run.first + v.run.count; ++s) {

@@ -27,7 +27,7 @@ class DataDisk {
   struct Op {
     core::DiskIo io{};
     SectorRun run;
-    std::uint32_t flush_mark = 0;     // a flush covers writes completed before this number
+    std::uint32_t flush_mark = 0;  // a flush covers writes completed before this number
     bool used = false;
     bool hung = false;
   };
@@ -43,7 +43,7 @@ class DataDisk {
   // Takes effect. Reads fill `into`. The slot is free afterwards.
   void complete(std::uint32_t slot, bool ok, core::BufferId into, Random& random);
 
-  void kill(Random& random);         // the process: what is in flight lands in part
+  void kill(Random& random);  // the process: what is in flight lands in part
   // reverted(sector, before) for each sector whose content changed.
   template <class Reverted>
   void power_cut(Random& random, Reverted&& reverted) {
@@ -64,7 +64,7 @@ class DataDisk {
   struct Volatile {
     std::uint32_t order = 0;
     SectorRun run;
-    core::BufferId buffer = 0;        // 0: zeroes
+    core::BufferId buffer = 0;  // 0: zeroes
   };
   [[nodiscard]] Tag tag_of(const Volatile& v, std::uint32_t sector);
   void land(const Op& op, bool durable);

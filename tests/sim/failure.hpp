@@ -6,10 +6,12 @@
 namespace twinblock::sim {
 
 struct Failure {
-  const char* checker;   // short name: which rule fired
+  const char* checker;  // short name: which rule fired
   std::string text;
 };
 
-[[noreturn]] inline void fail(const char* checker, std::string text) { throw Failure{checker, std::move(text)}; }
+[[noreturn]] inline void fail(const char* checker, std::string text) {
+  throw Failure{checker, std::move(text)};
+}
 
 }  // namespace twinblock::sim

@@ -6,7 +6,9 @@
 namespace twinblock::sim {
 namespace {
 
-std::uint32_t version_of(Tag tag) { return static_cast<std::uint32_t>(tag >> 32); }
+std::uint32_t version_of(Tag tag) {
+  return static_cast<std::uint32_t>(tag >> 32);
+}
 
 }  // namespace
 
@@ -40,7 +42,8 @@ void History::make_stable(std::uint32_t version, SectorRun run) {
 bool History::foreign(std::uint32_t sector, Tag tag) const {
   if (tag == 0) return false;
   const std::uint32_t v = version_of(tag);
-  return v >= versions_.size() || static_cast<std::uint32_t>(tag) != sector || versions_[v].fate == Fate::never;
+  return v >= versions_.size() || static_cast<std::uint32_t>(tag) != sector ||
+         versions_[v].fate == Fate::never;
 }
 
 bool History::valid(std::uint32_t sector, Tag tag, Clock floor) const {

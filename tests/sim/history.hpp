@@ -21,7 +21,7 @@
 
 namespace twinblock::sim {
 
-using Clock = std::uint32_t;   // event clock: one tick per beginning and end of an operation
+using Clock = std::uint32_t;  // event clock: one tick per beginning and end of an operation
 inline constexpr Clock kRunning = UINT32_MAX;
 
 struct SectorRun {

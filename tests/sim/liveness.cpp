@@ -1,9 +1,9 @@
 // The beginning and the end of a run: creation and first resync; then heal everything and demand P14.
 //
-// Rules at the end: faults stop, both nodes run, the operator resumes, connects, promotes what may be promoted
-// without force, replaces a failed disk by an empty one while the other copy is good, and resolves a split
-// brain where one was provoked. Then within 240 s: one export open, session up, replicas byte-identical and
-// durable, no bits, no hot extents, every request and command answered, no buffer owned, both idle.
+// Rules at the end: faults stop, both nodes run, the operator resumes, connects, promotes what may be
+// promoted without force, replaces a failed disk by an empty one while the other copy is good, and resolves a
+// split brain where one was provoked. Then within 240 s: one export open, session up, replicas byte-identical
+// and durable, no bits, no hot extents, every request and command answered, no buffer owned, both idle.
 // Excused is only a mirror of which no good copy is left.
 #include <algorithm>
 
@@ -77,13 +77,15 @@ void World::liveness_turn() {
   const auto newer = [](const Node& bad, const Node& good) {
     const auto history = good.meta.superblock().history();
     const GenerationId id = bad.meta.superblock().current();
-    return id.value() != 0 && std::none_of(history.begin(), history.end(), [&](const auto& g) { return g.id == id; });
+    return id.value() != 0 &&
+           std::none_of(history.begin(), history.end(), [&](const auto& g) { return g.id == id; });
   };
   if ((bad_a && bad_b) || (bad_a && newer(nodes_[0], nodes_[1])) || (bad_b && newer(nodes_[1], nodes_[0]))) {
     excused_ = true;
     return;
   }
-  if (a.link == core::LinkState::split_brain && b.link == core::LinkState::split_brain) return resolve_split();
+  if (a.link == core::LinkState::split_brain && b.link == core::LinkState::split_brain)
+    return resolve_split();
   for (Node& n : nodes_) {
     if (n.mirror->superblock().disk_state == DiskState::failed && liveness_turns_ > 2) return replace_disk(n);
   }
@@ -114,7 +116,7 @@ void World::replace_disk(Node& n) {
   if (n.export_open) {
     if (n.commands == 0) command(peer, Verb::switchover);
     if (liveness_turns_ % 16 != 15) return;
-    fail_over(n);   // it does not go in order: kill it
+    fail_over(n);  // it does not go in order: kill it
     network_blocked_ = false;
     return;
   }
@@ -122,6 +124,10 @@ void World::replace_disk(Node& n) {
     if (peer.mirror != nullptr && peer.commands == 0) command(peer, Verb::promote);
     return;
   }
+  n.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell&) {   // with the last copy of what the other lost
+    if (peer.cache_lost && !history_.valid(s, peer.disk.cell(s).cached, history_.floor(s))) history_.fall_back(s);
+  });
+  acked_stable_ = acked_.size();
   crash(n, true);
   note(n, "=== new disk");
   const Tag garbage = Tag{history_.garbage_version()} << 32;
@@ -136,7 +142,8 @@ bool World::quiet() {
   for (Node& n : nodes_) {
     if (n.mirror == nullptr || n.commands > 0 || n.disk.in_flight() > 0) return false;
     const core::MirrorSnapshot s = n.mirror->snapshot();
-    if (!s.idle || s.link != core::LinkState::connected || s.dirty_bytes > 0 || s.hot_extents > 0) return false;
+    if (!s.idle || s.link != core::LinkState::connected || s.dirty_bytes > 0 || s.hot_extents > 0)
+      return false;
     if (s.replica != core::ReplicaState::uptodate || n.meta.needs_full()) return false;
     open += n.export_open ? 1 : 0;
   }
@@ -156,7 +163,8 @@ void World::final_checks() {
   for (Node& n : nodes_) n.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell&) { same(s); });
   for (Node& n : nodes_) {
     if (judging_) check_whole(n, "at the end");
-    if (buffers_.owned_count(n.index) > 0) fail("buffers", std::string{"buffers leaked at node "} + "AB"[n.index]);
+    if (buffers_.owned_count(n.index) > 0)
+      fail("buffers", std::string{"buffers leaked at node "} + "AB"[n.index]);
     n.mirror->check_invariants();
   }
   if (!judging_ && split_writes_[0] > 0 && split_writes_[1] > 0 && split_winner_ == kNone) {
@@ -170,7 +178,8 @@ std::string World::state_text() const {
     text += std::string{"  node "} + "AB"[n.index] + ": ";
     text += n.mirror == nullptr ? "down" : describe(n.mirror->snapshot());
     text += n.export_open ? " export-open" : "";
-    text += " commands=" + std::to_string(n.commands) + " disk-ops=" + std::to_string(n.disk.in_flight()) + "\n";
+    text +=
+        " commands=" + std::to_string(n.commands) + " disk-ops=" + std::to_string(n.disk.in_flight()) + "\n";
   }
   text += "  client operations running: " + std::to_string(operations_running()) + ", link " +
           std::to_string(network_.id) + (network_.sides[0].up ? " up" : " down") + "/" +

@@ -11,11 +11,13 @@
 namespace {
 
 constexpr const char* kUsage =
-    "twinblock-sim [--seed N] [--seeds A..B] [--minutes M] [--mutants] [--mutant NAME] [--seeds-per-mutant N]\n"
+    "twinblock-sim [--seed N] [--seeds A..B] [--minutes M] [--mutants] [--mutant NAME] [--seeds-per-mutant "
+    "N]\n"
     "              [--scenario CLASS] [--jobs J] [--verbose]\n"
     "  --seed N     one seed with its last events; --verbose: all events\n"
     "  --seeds A..B (default 1..1000), in J processes; each seed runs twice and must give the same digest\n"
-    "  --mutants    every deliberate fault of the core must be caught within --seeds-per-mutant seeds (2000)\n"
+    "  --mutants    every deliberate fault of the core must be caught within --seeds-per-mutant seeds "
+    "(2000)\n"
     "  --minutes M  stop after M minutes; with --seed, --seeds or alone (then any number of seeds)\n"
     "  classes: sync memsync async-block async-track switchovers disk-errors metadata-faults split-brain\n"
     "           crash-loops handshake-cut rot\n";

@@ -105,7 +105,7 @@ void MetadataDisk::complete(std::uint32_t slot, bool ok, Random& random) {
 }
 
 void MetadataDisk::land_torn(const core::MetaWrite& io, Random& random) {
-  const std::uint64_t kind = random.below(4);   // all, nothing, or some
+  const std::uint64_t kind = random.below(4);  // all, nothing, or some
   for (std::size_t at = 0; at < io.bytes.size(); at += kSector) {
     const bool lands = kind == 0 || (kind > 1 && random.one_in(2));
     if (lands) std::memcpy(area_.data() + io.block * bitmap::kBlockSize + at, io.bytes.data() + at, kSector);

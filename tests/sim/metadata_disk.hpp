@@ -1,8 +1,8 @@
 // The metadata area of one node, byte by byte, and what it would say after a crash right now.
 //
 // Rules: a write is durable when it completes; at a crash any subset of its 512-byte sectors has landed.
-// A *mark* ("the replicas may differ here") counts only if it is there in every possible outcome: named by the
-// durable state and also by every write in flight that may replace it.
+// A *mark* ("the replicas may differ here") counts only if it is there in every possible outcome: named by
+// the durable state and also by every write in flight that may replace it.
 #pragma once
 
 #include <cstddef>
@@ -42,12 +42,11 @@ class MetadataDisk {
   // The extent's intent is durable and stays so.
   [[nodiscard]] bool hot(std::uint32_t extent) const { return (hot_ & flying_hot_) >> extent & 1; }
   [[nodiscard]] bool bit(std::uint64_t region) const {
-    const std::uint64_t word = flying_page_ ? bits_[region / 64] & flying_bits_[region / 64] : bits_[region / 64];
+    const std::uint64_t word =
+        flying_page_ ? bits_[region / 64] & flying_bits_[region / 64] : bits_[region / 64];
     return (word >> (region % 64) & 1) != 0;
   }
-  [[nodiscard]] bool needs_full() const {
-    return peer().needs_full || peer().identity == 0;
-  }
+  [[nodiscard]] bool needs_full() const { return peer().needs_full || peer().identity == 0; }
 
  private:
   [[nodiscard]] bool is_page(std::uint64_t block) const { return block == page_block_; }
@@ -66,7 +65,7 @@ class MetadataDisk {
   std::vector<Op> ops_;
   bitmap::Superblock superblock_;
   std::uint64_t superblock_sequence_ = 0;
-  std::uint64_t hot_ = 0;             // one bit per extent
+  std::uint64_t hot_ = 0;  // one bit per extent
   std::uint64_t flying_hot_ = ~std::uint64_t{0};
   bool flying_page_ = false;
   std::vector<std::uint64_t> bits_;

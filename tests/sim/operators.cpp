@@ -1,8 +1,8 @@
 // What happens to the mirror besides client requests: crashes, the network, disks, operators, a cluster.
 //
-// The cluster in here fences for real: promote --confirm-dead is issued only for a node whose peer is down and,
-// as source, had this node in its ack set when it died, and only if this node has been alive since. A plain
-// promote may be issued at any time; the core has to refuse it where it is unsafe.
+// The cluster in here fences for real: promote --confirm-dead is issued only for a node whose peer is down
+// and, as source, had this node in its ack set when it died, and only if this node has been alive since. A
+// plain promote may be issued at any time; the core has to refuse it where it is unsafe.
 #include "tests/sim/world.hpp"
 
 namespace twinblock::sim {
@@ -26,7 +26,8 @@ void World::command(Node& n, Verb verb, bool force, bool confirm, bool full) {
   if (n.mirror == nullptr || n.commands >= 8) return;
   ++n.commands;
   n.granted = n.granted || confirm;
-  core::Command c{.id = ++command_serial_, .verb = verb, .force = force, .confirm_dead = confirm, .full = full};
+  core::Command c{
+      .id = ++command_serial_, .verb = verb, .force = force, .confirm_dead = confirm, .full = full};
   c.policy = n.policy;
   step(n, c);
 }
@@ -42,11 +43,12 @@ void World::fail_over(Node& from) {
   const bool was_source = from.export_open;
   crash(from, random_.one_in(2));
   restart_later(from, jitter(random_.one_in(2) ? 200 * kMillisecond : 3 * kSecond));
-  if (to.mirror != nullptr && was_source) push(jitter(random_.one_in(2) ? kMillisecond : 100 * kMillisecond), EventType::peer_is_dead, to.index);
-  if (random_.one_in(4)) {   // what it had received is applied late
+  if (to.mirror != nullptr && was_source)
+    push(jitter(random_.one_in(2) ? kMillisecond : 100 * kMillisecond), EventType::peer_is_dead, to.index);
+  if (random_.one_in(4)) {  // what it had received is applied late
     for (std::uint32_t i = 0; i < to.disk.slot_count(); ++i) to.disk.op(i).hung = to.disk.op(i).used;
   }
-  if (random_.one_in(3)) {   // the dead node comes back alone
+  if (random_.one_in(3)) {  // the dead node comes back alone
     network_blocked_ = true;
     push(jitter(4 * kSecond), EventType::unstall, to.index);
   }
@@ -84,17 +86,33 @@ void World::perform(Action a) {
       if (n != nullptr) fail_over(*n);
       break;
     }
-    case Action::link_cut: case Action::half_close: case Action::stall: case Action::large_stall:
-    case Action::lose_message: case Action::repeat_message:
+    case Action::link_cut:
+    case Action::half_close:
+    case Action::stall:
+    case Action::large_stall:
+    case Action::lose_message:
+    case Action::repeat_message:
       perform_network(a);
       break;
-    case Action::promote_plain: case Action::switchover: case Action::demote_promote: case Action::pause_resume:
-    case Action::disconnect: case Action::resync: case Action::resync_full: case Action::set_policy:
-    case Action::stop_start: case Action::promote_force:
+    case Action::promote_plain:
+    case Action::switchover:
+    case Action::demote_promote:
+    case Action::pause_resume:
+    case Action::disconnect:
+    case Action::resync:
+    case Action::resync_full:
+    case Action::set_policy:
+    case Action::stop_start:
+    case Action::promote_force:
       perform_role(a);
       break;
-    case Action::disk_error: case Action::flush_error: case Action::disk_dead: case Action::disk_slow:
-    case Action::disk_hang: case Action::metadata_error: case Action::rot:
+    case Action::disk_error:
+    case Action::flush_error:
+    case Action::disk_dead:
+    case Action::disk_slow:
+    case Action::disk_hang:
+    case Action::metadata_error:
+    case Action::rot:
       perform_disk(a);
       break;
     case Action::count_:
@@ -106,7 +124,9 @@ void World::perform_network(Action a) {
   const auto from = static_cast<int>(random_.below(2));
   Network::Direction& d = network_.directions[static_cast<std::size_t>(from)];
   switch (a) {
-    case Action::half_close: link_down(nodes_[static_cast<std::size_t>(from)], 0); break;
+    case Action::half_close:
+      link_down(nodes_[static_cast<std::size_t>(from)], 0);
+      break;
     case Action::stall:
       d.stalled = true;
       push(jitter(random_.one_in(2) ? 50 * kMillisecond : 3 * kSecond), EventType::unstall, from);
@@ -120,8 +140,10 @@ void World::perform_network(Action a) {
       // Only the numbered stream can tell; TCP itself neither loses nor repeats.
       for (std::size_t i = d.head; i < d.queue.size(); ++i) {
         const Result<wire::Header> h = wire::decode_header(network_.message(d.queue[i]).header);
-        if (!h || (h->type != wire::Type::write && h->type != wire::Type::zero && h->type != wire::Type::flush)) continue;
-        if (a == Action::lose_message && i + 1 == d.queue.size()) break;   // nothing behind it would tell
+        if (!h ||
+            (h->type != wire::Type::write && h->type != wire::Type::zero && h->type != wire::Type::flush))
+          continue;
+        if (a == Action::lose_message && i + 1 == d.queue.size()) break;  // nothing behind it would tell
         const std::uint32_t at = d.queue[i];
         if (a == Action::lose_message) {
           d.queue.erase(d.queue.begin() + static_cast<std::ptrdiff_t>(i));
@@ -135,7 +157,9 @@ void World::perform_network(Action a) {
         break;
       }
       break;
-    default: cut_link(); break;
+    default:
+      cut_link();
+      break;
   }
 }
 
@@ -162,8 +186,12 @@ void World::perform_role(Action a) {
   Node& any = nodes_[random_.below(2)];
   Node& target = src == nullptr ? any : other(*src);
   switch (a) {
-    case Action::promote_plain: command(any, Verb::promote); break;
-    case Action::switchover: command(random_.one_in(2) || src == nullptr ? target : *src, Verb::switchover); break;
+    case Action::promote_plain:
+      command(any, Verb::promote);
+      break;
+    case Action::switchover:
+      command(random_.one_in(2) || src == nullptr ? target : *src, Verb::switchover);
+      break;
     case Action::demote_promote:
       if (src != nullptr) command(*src, Verb::demote);
       break;
@@ -175,19 +203,26 @@ void World::perform_role(Action a) {
       command(any, Verb::disconnect);
       push(jitter(300 * kMillisecond), EventType::reconnect, any.index);
       break;
-    case Action::promote_force:   // over a live session: the source is deposed
+    case Action::promote_force:  // over a live session: the source is deposed
       if (src == nullptr || target.mirror == nullptr || target.commands > 0) break;
       if (src->mirror->snapshot().link != core::LinkState::connected) break;
       target.forced = true;
       command(target, Verb::promote, true, random_.one_in(2));
       break;
-    case Action::resync: command(any, Verb::resync); break;
-    case Action::resync_full: command(any, Verb::resync, false, false, true); break;
-    case Action::set_policy: change_policy(any); break;
+    case Action::resync:
+      command(any, Verb::resync);
+      break;
+    case Action::resync_full:
+      command(any, Verb::resync, false, false, true);
+      break;
+    case Action::set_policy:
+      change_policy(any);
+      break;
     case Action::stop_start:
       command(any, Verb::stop);
       break;
-    default: break;
+    default:
+      break;
   }
 }
 
@@ -199,9 +234,15 @@ void World::perform_disk(Action a) {
       n.read_errors = static_cast<std::uint32_t>(random_.below(300));
       n.write_errors = random_.one_in(2) ? static_cast<std::uint32_t>(random_.below(100)) : 0;
       break;
-    case Action::flush_error: n.flush_errors = 500; break;
-    case Action::disk_dead: n.read_errors = n.write_errors = n.flush_errors = 1000; break;
-    case Action::disk_slow: n.slow = 100; break;
+    case Action::flush_error:
+      n.flush_errors = 500;
+      break;
+    case Action::disk_dead:
+      n.read_errors = n.write_errors = n.flush_errors = 1000;
+      break;
+    case Action::disk_slow:
+      n.slow = 100;
+      break;
     case Action::disk_hang:
       for (std::uint32_t i = 0; i < n.disk.slot_count(); ++i) {
         DataDisk::Op& op = n.disk.op(i);
@@ -210,13 +251,16 @@ void World::perform_disk(Action a) {
         break;
       }
       return;
-    case Action::metadata_error: n.meta_errors = 200; break;
+    case Action::metadata_error:
+      n.meta_errors = 200;
+      break;
     case Action::rot:
       for (Node& down : nodes_) {
         if (down.mirror == nullptr) down.meta.rot(random_);
       }
       return;
-    default: break;
+    default:
+      break;
   }
   push(lasts, EventType::disk_normal, n.index);
 }
@@ -237,7 +281,8 @@ void World::split_step(std::uint32_t stage) {
       if (src != nullptr) command(other(*src), Verb::promote, random_.one_in(3), true);
       split_writes_[0] = split_writes_[1] = 0;
       return;
-    default: return;
+    default:
+      return;
   }
 }
 

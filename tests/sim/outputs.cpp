@@ -59,6 +59,7 @@ void World::on_meta_write(Node& n, const core::MetaWrite& io) {
 void World::on_event(Node& n, const core::Event& e) {
   mix(static_cast<std::uint64_t>(e.kind));
   if (e.kind == core::EventKind::split_brain) n.saw_split_brain = true;
+  if (e.kind == core::EventKind::disk_failed) n.cache_lost = true;   // unknown since the last good flush
   if (e.kind == core::EventKind::stopped) n.stopped = true;
 }
 
@@ -85,18 +86,27 @@ void World::log_stream(Node& n, const core::Send& send) {
   StreamLog& log = other(n).stream;
   const SectorRun run{static_cast<std::uint32_t>(h.offset / kSectorBytes), h.length / kSectorBytes};
   switch (h.type) {
-    case Type::write: log.add_write(h.sequence, run, buffers_.get(send.payload).tags.data()); break;
-    case Type::zero: log.add_write(h.sequence, run, nullptr); break;
-    case Type::flush: log.add_flush(h.sequence); break;
+    case Type::write:
+      log.add_write(h.sequence, run, buffers_.get(send.payload).tags.data());
+      break;
+    case Type::zero:
+      log.add_write(h.sequence, run, nullptr);
+      break;
+    case Type::flush:
+      log.add_flush(h.sequence);
+      break;
     case Type::ack:
       if (n.stream.active()) n.stream.note_stable(h.aux);
       break;
-    case Type::session_start:   // it leads: from now on its content does not come from a stream
+    case Type::session_start:  // it leads: from now on its content does not come from a stream
       n.stream.end();
       settle_at_risk(n);
       break;
-    case Type::session_ready: n.stream.begin(n.disk); break;
-    default: break;
+    case Type::session_ready:
+      n.stream.begin(n.disk);
+      break;
+    default:
+      break;
   }
   if ((h.type == Type::write || h.type == Type::zero) && (h.flags & wire::kResync) == 0) {
     check_intent(n, run, "sent");
@@ -107,7 +117,7 @@ void World::on_send(Node& n, const core::Send& send) {
   mix(static_cast<std::uint64_t>(send.header.type) ^ send.header.sequence << 8);
   if (send.payload != 0) buffers_.require_owned(send.payload, n.index, "Send");
   Network::Side& side = network_.sides[index(n)];
-  if (send.link != network_.id || !side.up || side.closing) return;   // the engine drops it
+  if (send.link != network_.id || !side.up || side.closing) return;  // the engine drops it
   log_stream(n, send);
   const std::uint32_t at = network_.allocate();
   Message& m = network_.message(at);
@@ -122,12 +132,15 @@ void World::on_send(Node& n, const core::Send& send) {
       if (op.used && op.buffer == send.payload && op.node == n.index) m.client_version = op.version;
     }
   }
-  for (ClientOp& op : ops_) {   // a zero is known by its range; equal ones start in order
-    if (!op.used || op.sent || op.kind != ClientOp::Kind::zero || op.node != n.index || h.type != Type::zero) continue;
-    if (h.offset != std::uint64_t{op.run.first} * kSectorBytes || h.length != op.run.count * kSectorBytes) continue;
+  for (ClientOp& op : ops_) {  // a zero is known by its range; equal ones start in order
+    if (!op.used || op.sent || op.kind != ClientOp::Kind::zero || op.node != n.index || h.type != Type::zero)
+      continue;
+    if (h.offset != std::uint64_t{op.run.first} * kSectorBytes || h.length != op.run.count * kSectorBytes)
+      continue;
     if (m.client_version == 0 || op.version < m.client_version) m.client_version = op.version;
   }
-  for (ClientOp& op : ops_) op.sent = op.sent || (op.used && m.client_version != 0 && op.version == m.client_version);
+  for (ClientOp& op : ops_)
+    op.sent = op.sent || (op.used && m.client_version != 0 && op.version == m.client_version);
   wire::encode_header(h, m.header);
   Network::Direction& d = network_.directions[index(n)];
   m.due = std::max(d.last_due, now_ + jitter(scenario_.latency_ns));
@@ -170,7 +183,7 @@ void World::deliver(int from) {
   }
   Node& to = nodes_[static_cast<std::size_t>(1 - from)];
   const Network::Side& side = network_.sides[static_cast<std::size_t>(1 - from)];
-  if (side.coming) {   // the other end is up before us: wait for our own LinkUp
+  if (side.coming) {  // the other end is up before us: wait for our own LinkUp
     m.due = now_ + 10'000;
     return schedule_delivery(from);
   }
@@ -203,7 +216,8 @@ void World::on_close(Node& n, core::LinkId link) {
   Node& peer = other(n);
   const Network::Direction& d = network_.directions[index(n)];
   // The end travels behind what was sent; if that stalls, so does it.
-  if (!d.stalled) link_down(peer, std::max<std::int64_t>(d.last_due - now_, 0) + jitter(scenario_.latency_ns));
+  if (!d.stalled)
+    link_down(peer, std::max<std::int64_t>(d.last_due - now_, 0) + jitter(scenario_.latency_ns));
 }
 
 void World::link_down(Node& n, std::int64_t delay) {

@@ -15,7 +15,7 @@ class Trace {
  public:
   explicit Trace(std::size_t keep, bool print_all) : keep_{keep}, print_all_{print_all} {}
   void add(std::int64_t now, int node, std::string_view text);
-  void print() const;            // the newest lines, oldest first, to stdout
+  void print() const;  // the newest lines, oldest first, to stdout
 
  private:
   std::size_t keep_;

@@ -24,16 +24,15 @@ struct MutantName {
   const char* name;
   const char* text;
 };
-constexpr MutantName kMutants[] = {
-    {"none", ""},
+constexpr MutantName kMutants[] = {{"none", ""},
 #define TWINBLOCK_SIM_MUTANT(name, text) {#name, text},
-    TWINBLOCK_MUTANT_LIST(TWINBLOCK_SIM_MUTANT)
+                                   TWINBLOCK_MUTANT_LIST(TWINBLOCK_SIM_MUTANT)
 #undef TWINBLOCK_SIM_MUTANT
 };
 
 // What a worker tells its parent, in shared memory; valid even after it was killed.
 struct Report {
-  volatile std::uint64_t seed;           // being run
+  volatile std::uint64_t seed;  // being run
   volatile bool failed;
   char checker[24];
   char text[1500];
@@ -113,7 +112,7 @@ pid_t start_worker(const Options& o, std::uint64_t first, std::uint64_t stride, 
   g_report = r;
   core::g_active_mutant = static_cast<core::Mutant>(o.mutant);
   set_assertion_hook(on_assertion);
-  std::freopen("/dev/null", "w", stderr);   // the assertion's own line; the report has it
+  std::freopen("/dev/null", "w", stderr);  // the assertion's own line; the report has it
   const WallTime begin = std::chrono::steady_clock::now();
   for (std::uint64_t seed = first; seed <= o.seed_last; seed += stride) {
     if (seconds > 0 && seconds_since(begin) > seconds) break;
@@ -133,7 +132,8 @@ void print_failure(const Options& o, const Report& r) {
               static_cast<unsigned long long>(r.seed), r.checker, o.mutant != 0 ? ", mutant " : "",
               o.mutant != 0 ? kMutants[o.mutant].name : "", r.text, static_cast<unsigned long long>(r.seed));
   if (o.mutant != 0) std::printf(" --mutant %s", kMutants[o.mutant].name);
-  if (o.scenario >= 0) std::printf(" --scenario %s", std::string{name(static_cast<ScenarioClass>(o.scenario))}.c_str());
+  if (o.scenario >= 0)
+    std::printf(" --scenario %s", std::string{name(static_cast<ScenarioClass>(o.scenario))}.c_str());
   std::printf("\n");
   std::fflush(stdout);
 }
@@ -191,8 +191,8 @@ int replay(const Options& o, std::uint64_t seed, bool print_all) {
   try {
     world.run();
     std::printf("seed %llu passed, class %s, digest %016llx\n%s", static_cast<unsigned long long>(seed),
-                std::string{name(world.scenario().kind)}.c_str(), static_cast<unsigned long long>(world.digest()),
-                world.state_text().c_str());
+                std::string{name(world.scenario().kind)}.c_str(),
+                static_cast<unsigned long long>(world.digest()), world.state_text().c_str());
   } catch (const Failure& f) {
     if (!print_all) trace.print();
     std::printf("seed %llu, class %s: checker %s\n%s\n%s", static_cast<unsigned long long>(seed),
@@ -244,13 +244,15 @@ int run_seeds(const Options& o) {
     add(totals, reports[j].totals);
   }
   const double seconds = seconds_since(begin);
-  std::printf("%llu client operations, %llu events, %llu crashes, %llu links, %llu exports opened, %llu full checks\n"
-              "%.1f s, %.0f seeds per second and core (each seed runs twice), %.0f client operations per second and core\n",
-              static_cast<unsigned long long>(totals.operations), static_cast<unsigned long long>(totals.events),
-              static_cast<unsigned long long>(totals.crashes), static_cast<unsigned long long>(totals.links),
-              static_cast<unsigned long long>(totals.opens), static_cast<unsigned long long>(totals.checks), seconds,
-              static_cast<double>(passed) / seconds / o.jobs,
-              2 * static_cast<double>(totals.operations) / seconds / o.jobs);
+  std::printf(
+      "%llu client operations, %llu events, %llu crashes, %llu links, %llu exports opened, %llu full checks\n"
+      "%.1f s, %.0f seeds per second and core (each seed runs twice), %.0f client operations per second and "
+      "core\n",
+      static_cast<unsigned long long>(totals.operations), static_cast<unsigned long long>(totals.events),
+      static_cast<unsigned long long>(totals.crashes), static_cast<unsigned long long>(totals.links),
+      static_cast<unsigned long long>(totals.opens), static_cast<unsigned long long>(totals.checks), seconds,
+      static_cast<double>(passed) / seconds / o.jobs,
+      2 * static_cast<double>(totals.operations) / seconds / o.jobs);
   std::printf("%llu passed, %llu failed\n", static_cast<unsigned long long>(passed),
               static_cast<unsigned long long>(failed));
   return failed == 0 ? 0 : 1;
@@ -272,8 +274,9 @@ int run_mutants(const Options& options) {
       o.mutant = static_cast<int>(next);
       o.seed_last = o.seed_first + options.seeds_per_mutant - 1;
       // Whatever the easy ones leave over is for the hard ones.
-      const double left = budget == 0 ? 0 : std::max(2.0, 4 * options.jobs * (budget - seconds_since(begin)) /
-                                                             static_cast<double>(count - next + 1));
+      const double left = budget == 0 ? 0
+                                      : std::max(2.0, 4 * options.jobs * (budget - seconds_since(begin)) /
+                                                          static_cast<double>(count - next + 1));
       pids[next] = start_worker(o, o.seed_first, 1, reports + next, left);
       ++next;
       ++running;
@@ -287,7 +290,7 @@ int run_mutants(const Options& options) {
     const auto m = static_cast<std::size_t>(at - pids.begin());
     Report& r = reports[m];
     explain_death(r, status);
-    if (r.failed && fails_without_mutant(options, r.seed)) {   // says nothing about the mutant: go on
+    if (r.failed && fails_without_mutant(options, r.seed)) {  // says nothing about the mutant: go on
       Options o = options;
       o.mutant = static_cast<int>(m);
       o.seed_last = o.seed_first + options.seeds_per_mutant - 1;
@@ -301,7 +304,8 @@ int run_mutants(const Options& options) {
     const std::uint64_t seeds = r.passed + (r.failed ? 1 : 0);
     std::printf("%-32s %-7s %8llu  %s\n", kMutants[m].name, r.failed ? "yes" : "NO",
                 static_cast<unsigned long long>(seeds), r.failed ? r.checker : kMutants[m].text);
-    if (options.verbose && r.failed) std::printf("    seed %llu: %s\n", static_cast<unsigned long long>(r.seed), r.text);
+    if (options.verbose && r.failed)
+      std::printf("    seed %llu: %s\n", static_cast<unsigned long long>(r.seed), r.text);
     std::fflush(stdout);
   }
   std::printf("%llu passed, %llu failed\n", static_cast<unsigned long long>(count - failed),

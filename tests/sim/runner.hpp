@@ -1,5 +1,5 @@
-// Runs seeds in worker processes: an assertion of the core, a crash or an endless loop costs one worker and is
-// reported with its seed; the parent replays it with a trace.
+// Runs seeds in worker processes: an assertion of the core, a crash or an endless loop costs one worker and
+// is reported with its seed; the parent replays it with a trace.
 #pragma once
 
 #include <cstdint>
@@ -10,12 +10,12 @@ namespace twinblock::sim {
 struct Options {
   std::uint64_t seed_first = 1;
   std::uint64_t seed_last = 1000;
-  double minutes = 0;                    // 0: no limit
+  double minutes = 0;  // 0: no limit
   int scenario = -1;
   int mutant = 0;
   bool all_mutants = false;
   bool verbose = false;
-  bool single = false;                   // --seed: one seed with its trace
+  bool single = false;  // --seed: one seed with its trace
   std::uint64_t seeds_per_mutant = 2000;
   unsigned jobs = 1;
 };
@@ -24,7 +24,7 @@ int run_seeds(const Options& options);
 int run_mutants(const Options& options);
 int replay(const Options& options, std::uint64_t seed, bool print_all);
 
-[[nodiscard]] int mutant_by_name(const std::string& name);     // -1: no such
-[[nodiscard]] int scenario_by_name(const std::string& name);   // -1: no such
+[[nodiscard]] int mutant_by_name(const std::string& name);    // -1: no such
+[[nodiscard]] int scenario_by_name(const std::string& name);  // -1: no such
 
 }  // namespace twinblock::sim

@@ -4,17 +4,21 @@ namespace twinblock::sim {
 namespace {
 
 constexpr std::array<std::string_view, kScenarioCount> kScenarioNames{
-    "sync", "memsync", "async-block", "async-track", "switchovers", "disk-errors", "metadata-faults",
-    "split-brain", "crash-loops", "handshake-cut", "rot"};
+    "sync",        "memsync",         "async-block", "async-track", "switchovers",
+    "disk-errors", "metadata-faults", "split-brain", "crash-loops", "handshake-cut",
+    "rot"};
 constexpr std::array<std::string_view, kActionCount> kActionNames{
-    "crash-kill", "crash-power", "crash-both", "failover", "link-cut", "half-close", "stall", "large-stall",
-    "lose-message", "repeat-message", "promote-plain", "switchover", "demote-promote", "pause-resume", "disconnect",
-    "resync", "resync-full", "set-policy", "stop-start", "disk-error", "flush-error", "disk-dead", "disk-slow",
-    "disk-hang", "metadata-error", "rot", "promote-force"};
+    "crash-kill",     "crash-power",  "crash-both",   "failover",       "link-cut",      "half-close",
+    "stall",          "large-stall",  "lose-message", "repeat-message", "promote-plain", "switchover",
+    "demote-promote", "pause-resume", "disconnect",   "resync",         "resync-full",   "set-policy",
+    "stop-start",     "disk-error",   "flush-error",  "disk-dead",      "disk-slow",     "disk-hang",
+    "metadata-error", "rot",          "promote-force"};
 // Of 100 seeds.
 constexpr std::array<std::uint32_t, kScenarioCount> kScenarioWeights{28, 8, 8, 6, 12, 12, 4, 4, 8, 6, 4};
 
-std::uint32_t& weight(Scenario& s, Action a) { return s.weights[static_cast<std::size_t>(a)]; }
+std::uint32_t& weight(Scenario& s, Action a) {
+  return s.weights[static_cast<std::size_t>(a)];
+}
 
 void add_crashes(Scenario& s, std::uint32_t w) {
   for (const Action a : {Action::crash_kill, Action::crash_power, Action::failover}) weight(s, a) += w;
@@ -29,7 +33,8 @@ void add_network(Scenario& s, std::uint32_t w) {
 }
 
 void add_roles(Scenario& s, std::uint32_t w) {
-  for (const Action a : {Action::switchover, Action::demote_promote, Action::promote_plain}) weight(s, a) += w;
+  for (const Action a : {Action::switchover, Action::demote_promote, Action::promote_plain})
+    weight(s, a) += w;
   for (const Action a : {Action::pause_resume, Action::disconnect, Action::resync, Action::stop_start}) {
     weight(s, a) += w / 2 + 1;
   }
@@ -105,8 +110,12 @@ ScenarioClass pick_class(Random& random) {
 
 }  // namespace
 
-std::string_view name(ScenarioClass c) { return kScenarioNames[static_cast<std::size_t>(c)]; }
-std::string_view name(Action a) { return kActionNames[static_cast<std::size_t>(a)]; }
+std::string_view name(ScenarioClass c) {
+  return kScenarioNames[static_cast<std::size_t>(c)];
+}
+std::string_view name(Action a) {
+  return kActionNames[static_cast<std::size_t>(a)];
+}
 
 Scenario make_scenario(std::uint64_t seed, Random& random, int forced_class) {
   Scenario s;

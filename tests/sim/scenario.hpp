@@ -12,18 +12,52 @@
 namespace twinblock::sim {
 
 enum class ScenarioClass : std::uint8_t {
-  sync_random, memsync, async_block, async_track, switchovers, disk_errors, metadata_faults, split_brain,
-  crash_loops, handshake_cut, rot, count_
+  sync_random,
+  memsync,
+  async_block,
+  async_track,
+  switchovers,
+  disk_errors,
+  metadata_faults,
+  split_brain,
+  crash_loops,
+  handshake_cut,
+  rot,
+  count_
 };
 inline constexpr std::size_t kScenarioCount = static_cast<std::size_t>(ScenarioClass::count_);
 [[nodiscard]] std::string_view name(ScenarioClass c);
 
 // Things that the world does to the mirror; the weight of each is part of a scenario.
 enum class Action : std::uint8_t {
-  crash_kill, crash_power, crash_both, failover, link_cut, half_close, stall, large_stall, lose_message,
-  repeat_message, promote_plain, switchover, demote_promote, pause_resume, disconnect, resync, resync_full,
-  set_policy, stop_start, disk_error, flush_error, disk_dead, disk_slow, disk_hang, metadata_error, rot,
-  promote_force, count_
+  crash_kill,
+  crash_power,
+  crash_both,
+  failover,
+  link_cut,
+  half_close,
+  stall,
+  large_stall,
+  lose_message,
+  repeat_message,
+  promote_plain,
+  switchover,
+  demote_promote,
+  pause_resume,
+  disconnect,
+  resync,
+  resync_full,
+  set_policy,
+  stop_start,
+  disk_error,
+  flush_error,
+  disk_dead,
+  disk_slow,
+  disk_hang,
+  metadata_error,
+  rot,
+  promote_force,
+  count_
 };
 inline constexpr std::size_t kActionCount = static_cast<std::size_t>(Action::count_);
 [[nodiscard]] std::string_view name(Action a);
@@ -42,13 +76,13 @@ struct Scenario {
   std::int64_t latency_ns = 50'000;
   std::int64_t write_ns = 60'000;
   std::int64_t flush_ns = 400'000;
-  std::uint32_t read_share = 35;            // per cent
+  std::uint32_t read_share = 35;  // per cent
   std::uint32_t zero_share = 5;
   std::uint32_t flush_share = 6;
-  std::uint32_t fua_share = 8;              // of writes
-  std::uint32_t cut_at_message = 0;         // handshake_cut: 1-based message of a link that is its last
+  std::uint32_t fua_share = 8;       // of writes
+  std::uint32_t cut_at_message = 0;  // handshake_cut: 1-based message of a link that is its last
   bool cut_half = false;
-  int error_node = 0;                       // disks and metadata fail on this node only
+  int error_node = 0;  // disks and metadata fail on this node only
   std::array<std::uint32_t, kActionCount> weights{};
 };
 

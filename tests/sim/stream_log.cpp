@@ -11,7 +11,9 @@ void StreamLog::begin(DataDisk& target) {
   entries_.clear();
   tags_.clear();
   base_.clear();
-  target.cells().for_each([&](std::uint32_t s, DataDisk::Cell& c) { base_.at(s) = {c.cached, c.cached != c.durable}; });
+  target.cells().for_each([&](std::uint32_t s, DataDisk::Cell& c) {
+    base_.at(s) = {c.cached, c.cached != c.durable};
+  });
   for (std::uint32_t i = 0; i < target.slot_count(); ++i) {
     const DataDisk::Op& op = target.op(i);
     if (!op.used || op.io.verb == core::DiskVerb::read) continue;
@@ -39,7 +41,7 @@ std::string StreamLog::judge(DataDisk& target, bool power_cut) {
   struct State {
     Tag tag = 0;
     std::uint32_t from = 0;
-    std::uint32_t counted_to = 0;   // points below were counted for this sector
+    std::uint32_t counted_to = 0;  // points below were counted for this sector
     bool touched = false;
     bool wild = false;
   };
@@ -48,7 +50,7 @@ std::string StreamLog::judge(DataDisk& target, bool power_cut) {
   const std::uint32_t point_max = power_cut ? epoch_ : last;
   std::vector<std::int32_t> change(point_max + 2);
   std::int32_t touched = 0;
-  const auto close = [&](std::uint32_t sector, State& st, std::uint32_t to) {   // to: inclusive
+  const auto close = [&](std::uint32_t sector, State& st, std::uint32_t to) {  // to: inclusive
     if (st.wild || target.cell(sector).cached != st.tag) return;
     const std::uint32_t from = std::max(st.from, st.counted_to);
     if (from > to) return;
@@ -89,8 +91,12 @@ std::string StreamLog::judge(DataDisk& target, bool power_cut) {
          std::to_string(best) + " of " + std::to_string(touched) + " sectors";
 }
 
-std::string StreamLog::judge_prefix(DataDisk& target) { return judge(target, false); }
+std::string StreamLog::judge_prefix(DataDisk& target) {
+  return judge(target, false);
+}
 
-std::string StreamLog::judge_power_cut(DataDisk& target) { return judge(target, true); }
+std::string StreamLog::judge_power_cut(DataDisk& target) {
+  return judge(target, true);
+}
 
 }  // namespace twinblock::sim

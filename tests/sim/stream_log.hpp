@@ -22,7 +22,7 @@ class StreamLog {
   void begin(DataDisk& target);
   void end() { active_ = false; }
   [[nodiscard]] bool active() const { return active_; }
-  void add_write(std::uint64_t sequence, SectorRun run, const Tag* tags);   // nullptr: zeroes
+  void add_write(std::uint64_t sequence, SectorRun run, const Tag* tags);  // nullptr: zeroes
   void add_flush(std::uint64_t sequence);
   void note_stable(std::uint64_t sequence) { stable_ = sequence > stable_ ? sequence : stable_; }
   // Empty: fine; else what is wrong.
@@ -33,8 +33,8 @@ class StreamLog {
   struct Entry {
     std::uint64_t sequence = 0;
     SectorRun run;
-    std::uint32_t tags = 0;         // index into tags_; kZeroes, kFlush
-    std::uint32_t epoch = 0;        // flush points before it
+    std::uint32_t tags = 0;   // index into tags_; kZeroes, kFlush
+    std::uint32_t epoch = 0;  // flush points before it
   };
   static constexpr std::uint32_t kZeroes = UINT32_MAX;
   static constexpr std::uint32_t kFlush = UINT32_MAX - 1;

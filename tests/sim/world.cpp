@@ -25,7 +25,8 @@ World::World(std::uint64_t seed, int forced_class, Trace* trace)
       sectors_{static_cast<std::uint32_t>(scenario_.geometry.size.value() / kSectorBytes)},
       history_{sectors_},
       network_{buffers_},
-      nodes_{Node{0, scenario_.geometry, buffers_, sectors_}, Node{1, scenario_.geometry, buffers_, sectors_}} {
+      nodes_{Node{0, scenario_.geometry, buffers_, sectors_},
+             Node{1, scenario_.geometry, buffers_, sectors_}} {
   const std::uint32_t spots = scenario_.hot_spots;
   for (std::uint32_t i = 0; i < spots; ++i) {
     spots_.push_back(static_cast<std::uint32_t>(random_.below(sectors_ - scenario_.spot_sectors) / 8 * 8));
@@ -65,8 +66,8 @@ std::int64_t World::jitter(std::int64_t mean) {
 
 void World::push(std::int64_t delay, EventType type, int node, std::uint32_t a) {
   const auto n = static_cast<std::uint8_t>(node < 0 ? 0 : node);
-  events_.push_back({now_ + std::max<std::int64_t>(delay, 0), ++event_serial_, type, n,
-                     node < 0 ? 0 : nodes_[n].life, a});
+  events_.push_back(
+      {now_ + std::max<std::int64_t>(delay, 0), ++event_serial_, type, n, node < 0 ? 0 : nodes_[n].life, a});
   std::push_heap(events_.begin(), events_.end(), later);
 }
 
@@ -86,11 +87,21 @@ void World::handle(const Event& e) {
   Node& n = nodes_[e.node];
   const bool current = e.life == n.life && n.mirror != nullptr;
   switch (e.type) {
-    case EventType::turn_end: if (current) end_turn(n); break;
-    case EventType::tick: if (current) on_tick(n); break;
-    case EventType::disk_done: if (current) on_disk_done(n, e.a); break;
-    case EventType::meta_done: if (current) on_meta_done(n, e.a); break;
-    case EventType::deliver: deliver(e.node); break;
+    case EventType::turn_end:
+      if (current) end_turn(n);
+      break;
+    case EventType::tick:
+      if (current) on_tick(n);
+      break;
+    case EventType::disk_done:
+      if (current) on_disk_done(n, e.a);
+      break;
+    case EventType::meta_done:
+      if (current) on_meta_done(n, e.a);
+      break;
+    case EventType::deliver:
+      deliver(e.node);
+      break;
     case EventType::link_up:
       if (!current || e.a != network_.id || !network_.sides[e.node].coming) break;
       network_.sides[e.node].coming = false;
@@ -102,9 +113,16 @@ void World::handle(const Event& e) {
       network_.sides[e.node] = {};
       if (current) step(n, core::LinkDown{e.a});
       break;
-    case EventType::dial: dialling_ = false; dial(); break;
-    case EventType::client: client_turn(); break;
-    case EventType::action: act(); break;
+    case EventType::dial:
+      dialling_ = false;
+      dial();
+      break;
+    case EventType::client:
+      client_turn();
+      break;
+    case EventType::action:
+      act();
+      break;
     case EventType::restart:
       n.restarting = false;
       if (n.mirror == nullptr) start_node(n);
@@ -118,11 +136,21 @@ void World::handle(const Event& e) {
       n.slow = 1;
       n.read_errors = n.write_errors = n.flush_errors = n.meta_errors = 0;
       break;
-    case EventType::peer_is_dead: if (current) promote_if_safe(n); break;
-    case EventType::resume: if (current) command(n, core::Verb::resume); break;
-    case EventType::reconnect: if (current) command(n, core::Verb::connect); break;
-    case EventType::split_step: split_step(e.a); break;
-    case EventType::liveness: liveness_turn(); break;
+    case EventType::peer_is_dead:
+      if (current) promote_if_safe(n);
+      break;
+    case EventType::resume:
+      if (current) command(n, core::Verb::resume);
+      break;
+    case EventType::reconnect:
+      if (current) command(n, core::Verb::connect);
+      break;
+    case EventType::split_step:
+      split_step(e.a);
+      break;
+    case EventType::liveness:
+      liveness_turn();
+      break;
   }
 }
 
@@ -187,7 +215,8 @@ void World::step(Node& n, const core::Input& in) {
   carry_out(n);
   if (n.turn_open) return;
   n.turn_open = true;
-  push(random_.one_in(4) ? static_cast<std::int64_t>(random_.below(20'000)) : 0, EventType::turn_end, n.index);
+  push(random_.one_in(4) ? static_cast<std::int64_t>(random_.below(20'000)) : 0, EventType::turn_end,
+       n.index);
 }
 
 void World::end_turn(Node& n) {
@@ -199,7 +228,8 @@ void World::end_turn(Node& n) {
     note(n, "=== stopped");
     if (operations_running() > 0) {
       for (const ClientOp& op : ops_) {
-        if (op.used && op.node == n.index) fail("P13", "a stopped mirror has left a client without an answer");
+        if (op.used && op.node == n.index)
+          fail("P13", "a stopped mirror has left a client without an answer");
       }
     }
     crash(n, false);
@@ -253,8 +283,9 @@ void World::crash(Node& n, bool power) {
   n.was_source = n.export_open;
   const core::MirrorSnapshot snap = n.mirror->snapshot();
   n.peer_life = other(n).life;
-  n.peer_had_all = network_.sides[index(n)].up && link_life_[index(other(n))] == n.peer_life &&
-                   (snap.in_ack_set || (snap.mode == core::Mode::async && snap.link == core::LinkState::connected));
+  n.peer_had_all =
+      network_.sides[index(n)].up && link_life_[index(other(n))] == n.peer_life &&
+      (snap.in_ack_set || (snap.mode == core::Mode::async && snap.link == core::LinkState::connected));
   if (n.export_open) {
     last_source_ = n.index;
     handed_over_ = false;
@@ -268,7 +299,7 @@ void World::crash(Node& n, bool power) {
   n.tick_at = INT64_MAX;
   n.tick_spins = n.commands = 0;
   network_.sides[index(n)] = {};
-  if (random_.one_in(2)) network_.clear(n.index);   // what it had sent may still arrive
+  if (random_.one_in(2)) network_.clear(n.index);  // what it had sent may still arrive
   // A dead host sends nothing: the other side notices by its own timeouts. A dead process resets.
   Node& peer = other(n);
   if (network_.sides[index(peer)].coming) network_.sides[index(peer)] = {};
@@ -294,7 +325,7 @@ void World::crash(Node& n, bool power) {
 
 void World::on_disk_done(Node& n, std::uint32_t slot) {
   const DataDisk::Op& op = n.disk.op(slot);
-  if (n.disk.op(slot).hung) {   // stays away for long, and completes late
+  if (n.disk.op(slot).hung) {  // stays away for long, and completes late
     n.disk.op(slot).hung = false;
     return push(jitter(5 * kSecond), EventType::disk_done, n.index, slot);
   }
@@ -302,10 +333,16 @@ void World::on_disk_done(Node& n, std::uint32_t slot) {
   const SectorRun run = op.run;
   std::uint32_t chance = 0;
   switch (io.verb) {
-    case core::DiskVerb::read: chance = n.read_errors; break;
+    case core::DiskVerb::read:
+      chance = n.read_errors;
+      break;
     case core::DiskVerb::write:
-    case core::DiskVerb::zero: chance = n.write_errors; break;
-    case core::DiskVerb::flush: chance = n.flush_errors; break;
+    case core::DiskVerb::zero:
+      chance = n.write_errors;
+      break;
+    case core::DiskVerb::flush:
+      chance = n.flush_errors;
+      break;
   }
   const bool ok = chance == 0 || !random_.chance(chance);
   core::BufferId into = io.buffer;

@@ -1,4 +1,5 @@
-// Two nodes, their disks, the network between them, clients and operators, in virtual time: one seed, one run.
+// Two nodes, their disks, the network between them, clients and operators, in virtual time: one seed, one
+// run.
 //
 // A run: genesis (create both, promote node 0, first resync) → faults (clients and actions until the client
 // has issued its operations) → heal (no faults, everything restarted) → quiet, where P14 is demanded.
@@ -31,15 +32,31 @@ inline constexpr std::int64_t kSecond = 1'000'000'000;
 inline constexpr int kNone = -1;
 
 enum class EventType : std::uint8_t {
-  turn_end, tick, disk_done, meta_done, deliver, link_up, link_down, dial, client, action, restart, unstall,
-  disk_normal, peer_is_dead, resume, reconnect, split_step, liveness
+  turn_end,
+  tick,
+  disk_done,
+  meta_done,
+  deliver,
+  link_up,
+  link_down,
+  dial,
+  client,
+  action,
+  restart,
+  unstall,
+  disk_normal,
+  peer_is_dead,
+  resume,
+  reconnect,
+  split_step,
+  liveness
 };
 struct Event {
   std::int64_t time = 0;
-  std::uint32_t serial = 0;      // order among equal times
+  std::uint32_t serial = 0;  // order among equal times
   EventType type = EventType::tick;
   std::uint8_t node = 0;
-  std::uint32_t life = 0;        // of the node; events of an earlier life are void
+  std::uint32_t life = 0;  // of the node; events of an earlier life are void
   std::uint32_t a = 0;
 };
 
@@ -49,10 +66,10 @@ struct ClientOp {
   bool fua = false;
   bool cancelled = false;
   bool sent = false;
-  bool in_ack_set = false;       // the peer was, when it started
-  bool memsync = false;          // then
-  core::LinkId link = 0;         // then
-  bool delivered = false;        // its message has reached the peer's core
+  bool in_ack_set = false;  // the peer was, when it started
+  bool memsync = false;     // then
+  core::LinkId link = 0;    // then
+  bool delivered = false;   // its message has reached the peer's core
   std::uint8_t node = 0;
   core::RequestId request = 0;
   core::BufferId buffer = 0;
@@ -66,34 +83,37 @@ struct ClientOp {
 
 struct Node {
   Node(int i, const bitmap::Geometry& g, Buffers& buffers, std::uint32_t sectors)
-      : index{i}, disk{sectors, buffers}, meta{g, NodeIndex{static_cast<std::uint8_t>(1 - i)}}, stream{sectors} {}
+      : index{i},
+        disk{sectors, buffers},
+        meta{g, NodeIndex{static_cast<std::uint8_t>(1 - i)}},
+        stream{sectors} {}
   int index;
   std::unique_ptr<core::Mirror> mirror;
   std::uint32_t life = 0;
   DataDisk disk;
   MetadataDisk meta;
-  StreamLog stream;              // what this node was sent as a target
+  StreamLog stream;  // what this node was sent as a target
   core::Policy policy;
   bool export_open = false;
   bool link_wanted = false;
   bool turn_open = false;
   bool stopped = false;
   bool restarting = false;
-  bool was_source = false;       // its export was open when it crashed
-  bool peer_had_all = false;     // when it crashed as source, the other was in its ack set
-  std::uint32_t peer_life = 0;   // of the other when this one crashed
-  bool async_residue = false;    // was async and has not been in the ack set since
-  std::uint64_t boot = 0;        // changes with each power cut
-  bool cache_lost = false;       // by a power cut, and not in the ack set since
-  bool forced = false;           // promote --force was issued and its export has not opened since
-  bool granted = false;          // promoted with confirm_dead since the other was in the ack set
+  bool was_source = false;      // its export was open when it crashed
+  bool peer_had_all = false;    // when it crashed as source, the other was in its ack set
+  std::uint32_t peer_life = 0;  // of the other when this one crashed
+  bool async_residue = false;   // was async and has not been in the ack set since
+  std::uint64_t boot = 0;       // changes with each power cut
+  bool cache_lost = false;      // by a power cut or a failed disk, and not in the ack set since
+  bool forced = false;          // promote --force was issued and its export has not opened since
+  bool granted = false;         // promoted with confirm_dead since the other was in the ack set
   bool saw_split_brain = false;
-  bool in_ack_set = false;       // the other is, as of the last turn
+  bool in_ack_set = false;  // the other is, as of the last turn
   std::int64_t tick_at = INT64_MAX;
   std::uint32_t tick_spins = 0;
-  std::uint32_t commands = 0;    // without an answer
-  std::vector<std::uint32_t> at_risk;   // sectors that a power cut reverted while the other had them
-  std::uint32_t read_errors = 0;        // per mille
+  std::uint32_t commands = 0;          // without an answer
+  std::vector<std::uint32_t> at_risk;  // sectors that a power cut reverted while the other had them
+  std::uint32_t read_errors = 0;       // per mille
   std::uint32_t write_errors = 0;
   std::uint32_t flush_errors = 0;
   std::uint32_t meta_errors = 0;
@@ -112,7 +132,7 @@ struct Totals {
 class World {
  public:
   World(std::uint64_t seed, int forced_class, Trace* trace);
-  void run();                    // throws Failure
+  void run();  // throws Failure
   [[nodiscard]] std::uint64_t digest() const { return digest_; }
   [[nodiscard]] const Scenario& scenario() const { return scenario_; }
   [[nodiscard]] const Totals& totals() const { return totals_; }
@@ -135,7 +155,10 @@ class World {
   void on_disk_done(Node& n, std::uint32_t slot);
   void on_meta_done(Node& n, std::uint32_t slot);
   std::int64_t jitter(std::int64_t mean);
-  void mix(std::uint64_t v) { digest_ = (digest_ ^ v) * 0x9e3779b97f4a7c15u; digest_ ^= digest_ >> 29; }
+  void mix(std::uint64_t v) {
+    digest_ = (digest_ ^ v) * 0x9e3779b97f4a7c15u;
+    digest_ ^= digest_ >> 29;
+  }
   void mix_input(const Node& n, const core::Input& in);
   void note(const Node& n, std::string_view what);
   [[nodiscard]] Node& other(const Node& n) { return nodes_[static_cast<std::size_t>(1 - n.index)]; }
@@ -213,19 +236,19 @@ class World {
   History history_;
   Network network_;
   std::array<Node, 2> nodes_;
-  std::vector<Event> events_;    // heap
+  std::vector<Event> events_;  // heap
   std::uint32_t event_serial_ = 0;
   std::int64_t now_ = 0;
   core::Outputs outputs_;
   std::vector<std::byte> scratch_;
   Phase phase_ = Phase::genesis;
   bool network_blocked_ = false;
-  bool judging_ = true;          // off while a split brain is being provoked
-  bool excused_ = false;         // no good copy is left anywhere: nothing can converge
+  bool judging_ = true;   // off while a split brain is being provoked
+  bool excused_ = false;  // no good copy is left anywhere: nothing can converge
   bool dialling_ = false;
-  std::array<std::uint32_t, 2> link_life_{};   // lives of both nodes when the link was made
+  std::array<std::uint32_t, 2> link_life_{};  // lives of both nodes when the link was made
   int last_source_ = kNone;
-  bool handed_over_ = false;     // the last source closed its export in order
+  bool handed_over_ = false;  // the last source closed its export in order
   std::uint32_t split_writes_[2] = {0, 0};
   int split_stage_ = 0;
   int split_winner_ = kNone;
@@ -235,9 +258,12 @@ class World {
   std::uint32_t request_serial_ = 0;
   std::uint32_t issued_ = 0;
   std::uint32_t command_serial_ = 0;
-  struct Acked { std::uint32_t version; SectorRun run; };
-  std::vector<Acked> acked_;     // in order of acknowledgement
-  std::size_t acked_stable_ = 0; // entries below were covered by a flush
+  struct Acked {
+    std::uint32_t version;
+    SectorRun run;
+  };
+  std::vector<Acked> acked_;      // in order of acknowledgement
+  std::size_t acked_stable_ = 0;  // entries below were covered by a flush
   std::vector<std::uint32_t> spots_;
   std::uint32_t liveness_turns_ = 0;
   std::uint64_t digest_ = 0x1234;
