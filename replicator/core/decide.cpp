@@ -53,6 +53,33 @@ bool rolled_back(const NodeView& v, const StateBody& remembered) {
          v.state.stable_sequence < remembered.your_stable_sequence;
 }
 
+// Interrupted while we filled it for the first time: our bits say what it still lacks of everything.
+bool first_resync_resumable(const NodeView& leader, const NodeView& follower) {
+  const StateBody& l = leader.state;
+  const StateBody& f = follower.state;
+  return l.needs_full == 0 && l.your_identity == follower.identity && l.base_for_you == 0 &&
+         follower.mirror_id == leader.mirror_id && f.resync_active != 0 &&
+         f.resync_from == leader.node.value() && knows(l, f.resync_generation);
+}
+
+// A forced generation begins on a copy that was known to lack something: whoever stands before it may have
+// what it lacks, so it is never simply newer (DESIGN §6).
+bool forced_since(const StateBody& s, std::uint64_t generation) {
+  for (std::uint32_t i = 0; i < position(s, generation); ++i) {
+    if (s.history.entries[i].cause == static_cast<std::uint8_t>(GenerationCause::forced)) return true;
+  }
+  return false;
+}
+
+// The operator's decision, made in view of exactly the generation that the other side has now.
+bool decided(const NodeView& self, const NodeView& other, Resolution resolution) {
+  return static_cast<Resolution>(self.state.resolution) == resolution &&
+         self.state.resolution_against == current(other.state);
+}
+bool loses(const NodeView& self, const NodeView& other) {
+  return decided(self, other, Resolution::discard) || decided(other, self, Resolution::keep);
+}
+
 Verdict refuse(std::uint8_t rule, Refusal why) {
   Verdict v;
   v.rule = rule;
@@ -100,8 +127,9 @@ Verdict same_generation(const NodeView& a, const NodeView& b) {
     return v;
   }
   Verdict v = resync(62, leader, follower, false);
-  // What differs was never acknowledged: the source waited for this peer until it crashed or lost the link.
-  v.stays_promotable = !v.full && static_cast<PeerData>(l.data_of_you) != PeerData::lacks &&
+  // What differs was never acknowledged: the source waited for this peer until it crashed or lost the
+  // link. (A follower that lost its cache lacks acknowledged writes, too.)
+  v.stays_promotable = !v.full && f.clean != 0 && static_cast<PeerData>(l.data_of_you) != PeerData::lacks &&
                        f.dirty_regions == 0 && disk(f) == DiskState::consistent &&
                        l.mode == static_cast<std::uint8_t>(Mode::sync) &&
                        f.mode == static_cast<std::uint8_t>(Mode::sync);
@@ -120,29 +148,28 @@ Verdict with_inconsistent(const NodeView& a, const NodeView& b) {
       !knows(good.state, bad.state.resync_generation)) {
     return refuse(51, Refusal::resync_origin_lost);
   }
-  // A disk that failed under a source alone holds the newest history, though damaged: nobody may overwrite it
-  // by himself.
-  const std::uint64_t theirs = current(bad.state);
-  const bool behind = theirs == 0 || knows(good.state, theirs) || bad.state.resync_active != 0;
-  if (!behind) return refuse(53, Refusal::no_good_copy);
+  // A disk that failed under a source alone holds the newest history, though damaged; one that failed before
+  // its peer was forced holds what the peer lacks. Nobody may overwrite either by himself. Where the peer may
+  // have everything, no write was acknowledged without it.
+  const std::uint64_t last = current(bad.state);
+  const bool lacked = static_cast<PeerData>(bad.state.data_of_you) == PeerData::lacks;
+  const bool left_behind = knows(good.state, last) ? forced_since(good.state, last) : lacked;
+  const bool only_copy = bad.state.resync_active == 0 && last != 0 && left_behind;
+  if (only_copy) {
+    const bool given_up = loses(bad, good) && !loses(good, bad);
+    return given_up ? resync(80, good, bad, true) : refuse(53, Refusal::no_good_copy);
+  }
   return resync(52, good, bad, false);
 }
 
-// Rows 80 to 83: neither knows the other's current generation.
+// Rows 80 to 84: neither side may simply be overwritten.
 Verdict diverged(const NodeView& a, const NodeView& b) {
-  const auto gives_up = [](const NodeView& self, const NodeView& other) {
-    return static_cast<Resolution>(self.state.resolution) == Resolution::discard &&
-           self.state.resolution_against == current(other.state);
-  };
-  const auto insists = [](const NodeView& self, const NodeView& other) {
-    return static_cast<Resolution>(self.state.resolution) == Resolution::keep &&
-           self.state.resolution_against == current(other.state);
-  };
-  const bool a_loses = gives_up(a, b) || insists(b, a);
-  const bool b_loses = gives_up(b, a) || insists(a, b);
+  const bool a_loses = loses(a, b);
+  const bool b_loses = loses(b, a);
   if (a_loses != b_loses) {
     const NodeView& winner = a_loses ? b : a;
     const NodeView& loser = a_loses ? a : b;
+    if (effective_source(loser.state, winner.state)) return refuse(84, Refusal::split_brain);
     Verdict v = resync(80, winner, loser, false);
     // The union of both bitmaps covers all differences if both are relative to the same ancestor.
     const StateBody& w = winner.state;
@@ -158,6 +185,34 @@ Verdict diverged(const NodeView& a, const NodeView& b) {
   }
   if (common_ancestor(a.state, b.state)) return refuse(82, Refusal::split_brain);
   return refuse(83, Refusal::unrelated);
+}
+
+// Rows 70 to 73: the leader went on from where the follower stands.
+Verdict newer(std::uint8_t rule, const NodeView& leader, const NodeView& follower) {
+  const bool forced = forced_since(leader.state, current(follower.state));
+  if (!forced) {
+    // A source cannot be overwritten under its clients, and has no generation of its own to be kept by name.
+    const bool in_use = effective_source(follower.state, leader.state);
+    return in_use ? refuse(72, Refusal::two_sources) : resync(rule, leader, follower, false);
+  }
+  Verdict v = diverged(leader, follower);
+  if (v.rule == 82) v.rule = 73;
+  return v;
+}
+
+// Rows 40 to 42: at least one side says less of itself than the other remembers.
+Verdict restored(const NodeView& a, const NodeView& b, bool a_old, bool b_old) {
+  if (a_old && b_old) return refuse(40, Refusal::rolled_back);
+  const NodeView& good = a_old ? b : a;
+  const NodeView& old = a_old ? a : b;
+  if (effective_source(old.state, good.state) || disk(good.state) == DiskState::inconsistent) {
+    return refuse(41, Refusal::rolled_back);
+  }
+  if (knows(good.state, current(old.state))) return resync(42, good, old, true);
+  // It went on by itself after it was restored.
+  Verdict v = diverged(a, b);
+  v.full = v.kind == VerdictKind::resync;
+  return v;
 }
 
 }  // namespace
@@ -179,7 +234,10 @@ Verdict decide(const NodeView& mine, const NodeView& theirs) {
     if (disk(full.state) == DiskState::inconsistent || disk(full.state) == DiskState::failed) {
       return refuse(11, Refusal::no_good_copy);
     }
-    return resync(12, full, has_data(a) ? b : a, true);
+    const NodeView& empty = has_data(a) ? b : a;
+    Verdict v = resync(12, full, empty, true);
+    v.full = !first_resync_resumable(full, empty);
+    return v;
   }
   if (a.mirror_id != b.mirror_id) return refuse(20, Refusal::mirror_id);
 
@@ -201,21 +259,13 @@ Verdict decide(const NodeView& mine, const NodeView& theirs) {
 
   const bool a_old = rolled_back(a, sb);
   const bool b_old = rolled_back(b, sa);
-  if (a_old && b_old) return refuse(40, Refusal::rolled_back);
-  if (a_old || b_old) {
-    const NodeView& good = a_old ? b : a;
-    const NodeView& old = a_old ? a : b;
-    if (effective_source(old.state, good.state) || disk(good.state) == DiskState::inconsistent) {
-      return refuse(41, Refusal::rolled_back);
-    }
-    return resync(42, good, old, true);
-  }
+  if (a_old || b_old) return restored(a, b, a_old, b_old);
 
   if (disk(sa) == DiskState::inconsistent || disk(sb) == DiskState::inconsistent)
     return with_inconsistent(a, b);
   if (current(sa) == current(sb)) return same_generation(a, b);
-  if (knows(sb, current(sa))) return resync(70, b, a, false);
-  if (knows(sa, current(sb))) return resync(71, a, b, false);
+  if (knows(sb, current(sa))) return newer(70, b, a);
+  if (knows(sa, current(sb))) return newer(71, a, b);
   return diverged(a, b);
 }
 

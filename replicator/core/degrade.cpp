@@ -10,7 +10,8 @@ namespace twinblock::core {
 
 // The peer is durably known to lack something of our generation: it is not waited for.
 bool Mirror::Impl::alone_ok() const {
-  return peer().data == PeerData::lacks && lacks_by_right_ && meta_.superblock_durable(degrade_ticket_);
+  const bool right = lacks_by_right_ || alone_granted_ || policy().write_alone == WriteAlone::free;
+  return peer().data == PeerData::lacks && right && meta_.superblock_durable(degrade_ticket_);
 }
 
 void Mirror::Impl::new_generation(GenerationCause cause) {
@@ -48,7 +49,8 @@ bool Mirror::Impl::pump_degrade() {
   degrade_wanted_ = false;
   if (frozen_) event(EventKind::unfrozen);
   frozen_ = false;
-  if (!TB_MUTANT(no_bump)) new_generation(GenerationCause::degraded);
+  // Known to lack something already: only the right was missing.
+  if (peer().data != PeerData::lacks && !TB_MUTANT(no_bump)) new_generation(GenerationCause::degraded);
   peer().data = PeerData::lacks;
   lacks_by_right_ = true;
   degrade_ticket_ = meta_.superblock_changed();

@@ -375,9 +375,9 @@ struct Mirror::Impl {
   // writing alone
   bool degrade_wanted_ = false;
   bool degrade_running_ = false;
-  // "The peer lacks something" was written down with the right to write alone; not so when a handshake made
-  // the peer a target of resync while we had no such right.
-  bool lacks_by_right_ = true;
+  // "The peer lacks something" was written down with the right to write alone. Not so after a restart, or when
+  // a handshake made the peer a target of resync.
+  bool lacks_by_right_ = false;
   bool alone_granted_ = false;  // operator or cluster confirmed, for the present loss
   bool frozen_ = false;
   Metadata::Ticket degrade_ticket_ = 0;  // of the newest change to peer().data
@@ -480,6 +480,7 @@ struct Mirror::Impl {
     CommandId command = 0;
     bool confirm_dead = false;
     bool force = false;
+    bool alone = false;            // decided without a session, by a proof
     int stage = 0;
     std::uint64_t flush_ticket = 0;
     Metadata::Ticket ticket = 0;

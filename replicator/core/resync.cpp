@@ -220,6 +220,7 @@ void Mirror::Impl::on_resync_done(const MessageIn& in) {
   meta_.persist_pages();
   event(EventKind::resync_finished, Refusal::none, sb().current().value());
   event(EventKind::peer_uptodate);
+  check_orphans();
   waiting_changed_ = again_ = true;
 }
 
@@ -228,7 +229,8 @@ void Mirror::Impl::on_resync_done(const MessageIn& in) {
 void Mirror::Impl::check_orphans() {
   for (std::size_t n = orphans_.size(); n > 0; --n) {
     const OpIndex i = orphans_[n - 1];
-    const bool equal = in_ack_set_ && !meta_.dirty.any(regions_out(ops_[i].range));
+    const bool counts = in_ack_set_ && (!resync_end_sent_ || verdict_.stays_promotable);
+    const bool equal = counts && !meta_.dirty.any(regions_out(ops_[i].range));
     if (!acting_source())
       finish_write(i, Status::io_error);
     else if (alone_ok() || equal)

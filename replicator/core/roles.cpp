@@ -175,6 +175,7 @@ bool Mirror::Impl::pump_promote() {
         abort_promote(why);
         return true;
       }
+      promote_.alone = !streaming();
       persist_promotion();
       promote_.stage = 2;
       return true;
@@ -185,7 +186,8 @@ bool Mirror::Impl::pump_promote() {
       }
       if (!meta_.superblock_durable(promote_.ticket)) return false;
       if (!streaming()) {
-        const Refusal why = promote_refusal(promote_.confirm_dead, promote_.force);
+        const Refusal why =
+            promote_.alone ? Refusal::none : promote_refusal(promote_.confirm_dead, promote_.force);
         if (why != Refusal::none)
           abort_promote(why == Refusal::peer_may_have_more ? Refusal::link_lost : why);
         else

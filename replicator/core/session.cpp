@@ -145,7 +145,7 @@ void Mirror::Impl::on_message(const MessageIn& in) {
   // What belongs to an older round or to a source of an older term is not for us any more.
   if (session_ == 0 || in.header.session != session_) return drop();
   const bool old_term = !leading_ && in.header.term < sb().term_seen.value();
-  if (old_term && type != wire::Type::term_nack && !TB_MUTANT(older_term_accepted)) return drop();
+  if (old_term && type != wire::Type::term_nack) return drop();
   if (is_stream(type) || type == wire::Type::read_request) return on_stream(in);
   if (type == wire::Type::read_reply) return on_read_reply(in);
   drop();
@@ -359,7 +359,7 @@ void Mirror::Impl::on_state(const MessageIn& in) {
   state_received_ = true;
   again_ = true;
   // Somebody was promoted behind our back: whoever fenced us may write already.
-  if (acting_source() && body->term_seen > sb().term_own.value()) depose();
+  if (acting_source() && body->term_seen > sb().term_own.value() && !TB_MUTANT(older_term_accepted)) depose();
 }
 
 NodeView Mirror::Impl::my_view() const {

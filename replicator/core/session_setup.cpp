@@ -116,9 +116,7 @@ bool Mirror::Impl::pump_prepare() {
     // A peer of our own generation still counts as complete until it has marked itself: from here on ours has
     // to be a newer one, or it could be promoted in our place after we wrote alone (P7).
     if (!same && p.base_generation == sb().current()) new_generation(GenerationCause::degraded);
-    if (!same && p.data != PeerData::lacks) {
-      lacks_by_right_ = policy().write_alone == WriteAlone::free || alone_granted_;
-    }
+    if (!same && p.data != PeerData::lacks) lacks_by_right_ = false;
     if (!same)
       p.data = PeerData::lacks;
     else if (p.data != PeerData::handed_over || role_ == Role::source)
