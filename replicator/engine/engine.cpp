@@ -332,7 +332,9 @@ void Engine::check_all_stopped() {
 
 void Engine::on_event(Entry& entry, const core::Event& event) {
   control::Event text = event_of(event, entry.config);
-  control::log_line(level_of(text.severity), text.kind, text.text, {{"mirror", entry.config.name}});
+  std::string details;
+  for (const auto& [name, value] : text.fields) details += " " + name + "=" + value;
+  control::log_line(level_of(text.severity), text.kind, text.text + details, {{"mirror", entry.config.name}});
   events_.append(std::move(text));
 }
 

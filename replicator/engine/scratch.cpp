@@ -41,6 +41,15 @@ Outcome<std::unique_ptr<ring::Disk>> open_file(const ScratchOptions& options) {
         kNothingChanged, "leave --size away to use it as it is", true, false};
   }
   auto disk = ring::Disk::open(options.file, {});
+  for (int attempt = 0; attempt < kOpenAttempts && !disk && disk.error() == ring::errc::kDiskInUse;
+       ++attempt) {
+    if (attempt == 0) {
+      control::log_warning("scratch.waiting", "the file is locked; perhaps a killed predecessor's I/O still runs",
+                           {{"file", options.file}});
+    }
+    poll(nullptr, 0, kOpenIntervalMs);
+    disk = ring::Disk::open(options.file, {});
+  }
   if (!disk) {
     return Problem{
         "the file " + options.file + " cannot be opened: " + disk.error().message(), kNothingChanged,
