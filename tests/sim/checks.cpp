@@ -6,9 +6,10 @@
 // P3        A client's write is given to the disk or the stream only while its extent's intent is durable.
 // P1/P7     At the answer ok to a write: the local disk has it (unless failed); so has the peer if it was in
 //           the ack set when the write started and still is (memsync: its core has been given the message);
-//           if the peer lacks it, and is a complete replica, then the source's durable superblock says so and
-//           names a newer generation. With a failed local disk the peer has it. write_alone = never: a
-//           complete peer has it, unless the operator has vouched for its death since it was in the ack set.
+//           if the peer lacks it, and is a complete replica, then both copies of the source's superblock
+//           say so and name a newer generation. With a failed local disk the peer has it. write_alone =
+//           never: a complete peer has it, unless the operator has vouched for its death since it was in the
+//           ack set.
 // P2        At the answer ok to a flush: every write answered before it began survives the worst power cut at
 //           both nodes (only the peer if the local disk failed, only the source if the peer is outside the
 //           ack set or async).
@@ -61,6 +62,7 @@ void World::check_marks(const char* when) {
 void World::check_intent(Node& n, SectorRun run, const char* what) {
   if (run.count == 0 || n.meta.hot(run.first / kExtentSectors)) return;
   if (n.meta.superblock().disk_state == DiskState::failed) return;  // all of it counts as dirty
+  if (other(n).meta.needs_full()) return;  // the peer has noted that this replica needs everything
   fail("P3", "a write to sectors " + std::to_string(run.first) + "+" + std::to_string(run.count) + " is " +
                  what + " at node " + "AB"[n.index] + " before the intent of its extent is durable");
 }
@@ -119,10 +121,10 @@ void World::check_acknowledged(Node& n, const ClientOp& op) {
   if (n.policy.write_alone == core::WriteAlone::never && !n.granted) {
     fail("P7", which + "acknowledged alone against the policy");
   }
-  if (n.meta.peer().data != bitmap::PeerData::lacks) {
+  if (n.meta.weakest().peers[index(peer)].data != bitmap::PeerData::lacks) {
     fail("P7", which + "acknowledged alone before \"the peer lacks it\" is durable");
   }
-  if (n.meta.superblock().current() == theirs.current()) {
+  if (n.meta.weakest().current() == theirs.current()) {
     fail("P7", which + "acknowledged alone in the generation at which the peer is complete");
   }
 }

@@ -124,9 +124,11 @@ void World::replace_disk(Node& n) {
     if (peer.mirror != nullptr && peer.commands == 0) command(peer, Verb::promote);
     return;
   }
-  n.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell&) {   // with the last copy of what the other lost
-    if (peer.cache_lost && !history_.valid(s, peer.disk.cell(s).cached, history_.floor(s))) history_.fall_back(s);
-  });
+  n.disk.cells().for_each(
+      [&](std::uint32_t s, DataDisk::Cell&) {  // with the last copy of what the other lost
+        if (peer.cache_lost && !history_.valid(s, peer.disk.cell(s).cached, history_.floor(s)))
+          history_.fall_back(s);
+      });
   acked_stable_ = acked_.size();
   crash(n, true);
   note(n, "=== new disk");

@@ -95,6 +95,8 @@ void MetadataDisk::complete(std::uint32_t slot, bool ok, Random& random) {
     const bitmap::SuperblockCopy copy = bitmap::decode_superblock(
         bitmap::ConstBlock{io.bytes.first<bitmap::kBlockSize>()}, bitmap::BlockIndex{io.block});
     if (copy.error) fail("metadata", "superblock that does not decode");
+    copies_[io.block] = copy.superblock;
+    copy_sequences_[io.block] = copy.sequence;
     if (copy.sequence >= superblock_sequence_) superblock_ = copy.superblock;
     superblock_sequence_ = std::max(superblock_sequence_, copy.sequence);
   } else if (is_record(io.block)) {
@@ -133,6 +135,8 @@ bitmap::Recovered MetadataDisk::recover() {
   if (!recovered) fail("P11", "metadata cannot be recovered: " + recovered.error().message());
   superblock_ = recovered->superblock;
   superblock_sequence_ = recovered->superblock_sequence;
+  copies_ = {superblock_, superblock_};  // the core rewrites both before it builds on one
+  copy_sequences_ = {superblock_sequence_, superblock_sequence_};
   hot_ = recovered->all_hot ? ~std::uint64_t{0} : 0;
   for (const ExtentIndex e : recovered->hot) hot_ |= std::uint64_t{1} << e.value();
   std::fill(bits_.begin(), bits_.end(), 0);

@@ -5,6 +5,7 @@
 // the durable state and also by every write in flight that may replace it.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -39,6 +40,10 @@ class MetadataDisk {
 
   [[nodiscard]] const bitmap::Superblock& superblock() const { return superblock_; }
   [[nodiscard]] const bitmap::PeerRecord& peer() const { return superblock_.peers[peer_.value()]; }
+  // What is left if the newer of the two copies rots (P11).
+  [[nodiscard]] const bitmap::Superblock& weakest() const {
+    return copies_[copy_sequences_[1] < copy_sequences_[0] ? 1 : 0];
+  }
   // The extent's intent is durable and stays so.
   [[nodiscard]] bool hot(std::uint32_t extent) const { return (hot_ & flying_hot_) >> extent & 1; }
   [[nodiscard]] bool bit(std::uint64_t region) const {
@@ -65,6 +70,8 @@ class MetadataDisk {
   std::vector<Op> ops_;
   bitmap::Superblock superblock_;
   std::uint64_t superblock_sequence_ = 0;
+  std::array<bitmap::Superblock, 2> copies_;
+  std::array<std::uint64_t, 2> copy_sequences_{};
   std::uint64_t hot_ = 0;  // one bit per extent
   std::uint64_t flying_hot_ = ~std::uint64_t{0};
   bool flying_page_ = false;
