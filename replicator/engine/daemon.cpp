@@ -26,7 +26,8 @@ void make_folders(const control::Config& config) {
   std::filesystem::create_directories(config.state_dir, ignored);
   std::filesystem::create_directories(std::filesystem::path{config.control}.parent_path(), ignored);
   for (const auto& mirror : config.mirrors) {
-    std::filesystem::create_directories(std::filesystem::path{mirror.local_node().metadata}.parent_path(), ignored);
+    std::filesystem::create_directories(std::filesystem::path{mirror.local_node().metadata}.parent_path(),
+                                        ignored);
   }
 }
 

@@ -35,17 +35,21 @@ core::Policy engine_policy(const control::MirrorConfig& config) {
 
 control::LogLevel level_of(control::Severity severity) {
   switch (severity) {
-    case control::Severity::kInfo: return control::LogLevel::kInfo;
-    case control::Severity::kWarning: return control::LogLevel::kWarning;
+    case control::Severity::kInfo:
+      return control::LogLevel::kInfo;
+    case control::Severity::kWarning:
+      return control::LogLevel::kWarning;
     case control::Severity::kError:
-    case control::Severity::kCritical: return control::LogLevel::kError;
+    case control::Severity::kCritical:
+      return control::LogLevel::kError;
   }
   return control::LogLevel::kInfo;
 }
 
 }  // namespace
 
-Engine::Engine(control::Config config, control::EventRing& events) : config_{std::move(config)}, events_{events} {
+Engine::Engine(control::Config config, control::EventRing& events)
+    : config_{std::move(config)}, events_{events} {
   auto fds = ring::take_listen_fds();
   for (const control::MirrorConfig& mirror : config_.mirrors) {
     auto entry = std::make_unique<Entry>();
@@ -152,7 +156,8 @@ RunnerPlan Engine::runner_plan(const Entry& entry) const {
   plan.link.mirror = config.name;
   plan.link.node = plan.core.node;
   plan.link.peer = plan.core.peer;
-  for (const auto& address : config.peer_node().replication) plan.link.peer_addresses.push_back(address_of(address));
+  for (const auto& address : config.peer_node().replication)
+    plan.link.peer_addresses.push_back(address_of(address));
   plan.peer_name = config.peer_node().name;
   plan.nbd = address_of(config.local_nbd());
   plan.nbd_fd = entry.nbd_fd;
@@ -170,7 +175,7 @@ void Engine::open(Entry& entry) {
 }
 
 void Engine::on_opened(Entry& entry, Outcome<Backing> outcome) {
-  if (entry.phase != Phase::kOpening) return;   // `down` came first; the disk is closed again here
+  if (entry.phase != Phase::kOpening) return;  // `down` came first; the disk is closed again here
   if (outcome) {
     for (const std::string& note : outcome->notes) {
       control::log_warning("mirror.note", note, {{"mirror", entry.config.name}});
@@ -209,29 +214,29 @@ void Engine::run(Entry& entry) {
   if (entry.config.local > 1 - entry.config.local) {
     for (const auto& address : entry.config.local_node().replication) {
       if (auto listening = router_->listen(address_of(address)); !listening) {
-        problem = Problem{"cannot listen for the peer on " + address.text() + ": " + listening.error().message(),
-                          "The replica is untouched.", "correct replication, then: twinblock up " +
-                          entry.config.name};
+        problem = Problem{
+            "cannot listen for the peer on " + address.text() + ": " + listening.error().message(),
+            "The replica is untouched.", "correct replication, then: twinblock up " + entry.config.name};
       }
     }
   }
-  entry.runner = std::make_unique<MirrorRunner>(shard_->context(), *router_, runner_plan(entry), *entry.backing,
-                                                std::move(callbacks));
+  entry.runner = std::make_unique<MirrorRunner>(shard_->context(), *router_, runner_plan(entry),
+                                                *entry.backing, std::move(callbacks));
   entry.phase = Phase::kRunning;
   entry.resync_done = entry.resync_rate = 0;
   auto started = entry.runner->start();
   if (!started) {
-    problem = Problem{"cannot listen for clients on " + entry.config.local_nbd().text() + ": " +
-                          started.error().message(),
-                      "The replica is untouched.", "correct nbd, then: twinblock up " + entry.config.name};
+    problem = Problem{
+        "cannot listen for clients on " + entry.config.local_nbd().text() + ": " + started.error().message(),
+        "The replica is untouched.", "correct nbd, then: twinblock up " + entry.config.name};
   }
   if (problem) {
     control::log_error("mirror.failed", problem->message, {{"mirror", entry.config.name}});
     begin_stop(entry, problem);
     return;
   }
-  control::log_info("mirror.up", "the mirror is up", {{"mirror", entry.config.name},
-                                                      {"nbd", entry.runner->nbd_address()}});
+  control::log_info("mirror.up", "the mirror is up",
+                    {{"mirror", entry.config.name}, {"nbd", entry.runner->nbd_address()}});
   print_line("mirror " + entry.config.name + " listens on " + entry.runner->nbd_address());
   for (const auto& callback : std::exchange(entry.waiting_up, {})) {
     control::CommandResult done;
@@ -343,14 +348,15 @@ void Engine::on_command_done(Entry& entry, core::CommandId id, core::Refusal ref
     on_core_stopped(entry);
     return;
   }
-  const auto found = std::find_if(entry.pending.begin(), entry.pending.end(),
-                                  [id](const Pending& p) { return p.id == id; });
-  if (found == entry.pending.end()) return;   // its client was told that it takes too long
+  const auto found =
+      std::find_if(entry.pending.begin(), entry.pending.end(), [id](const Pending& p) { return p.id == id; });
+  if (found == entry.pending.end()) return;  // its client was told that it takes too long
   const Pending pending = std::move(*found);
   entry.pending.erase(found);
   control::CommandResult result = result_of(refusal, entry.config);
   if (refusal == core::Refusal::none) {
-    result.message = "mirror " + entry.config.name + ": " + std::string{control::to_string(pending.verb)} + " done";
+    result.message =
+        "mirror " + entry.config.name + ": " + std::string{control::to_string(pending.verb)} + " done";
   }
   pending.callback(result);
 }

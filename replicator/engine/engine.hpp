@@ -28,7 +28,8 @@ inline constexpr const char* kDaemonVersion = "0.1.0";
 
 class Engine final : public control::ControlBackend, private TurnMember {
  public:
-  [[nodiscard]] static Result<std::unique_ptr<Engine>> create(control::Config config, control::EventRing& events);
+  [[nodiscard]] static Result<std::unique_ptr<Engine>> create(control::Config config,
+                                                              control::EventRing& events);
   ~Engine() override;
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -51,16 +52,16 @@ class Engine final : public control::ControlBackend, private TurnMember {
     Instant deadline;
   };
   struct Entry {
-    control::MirrorConfig config;       // as running; `set` changes it
-    std::vector<control::ConfigField> agreed;   // of the file: what the peer must have too
+    control::MirrorConfig config;              // as running; `set` changes it
+    std::vector<control::ConfigField> agreed;  // of the file: what the peer must have too
     Phase phase = Phase::kStopped;
-    Problem problem;                    // why it is not running
+    Problem problem;  // why it is not running
     core::Policy policy;
     int nbd_fd = -1;
     std::unique_ptr<Backing> backing;
     std::unique_ptr<MirrorRunner> runner;
     core::CommandId stop_id = 0;
-    std::optional<Problem> stop_reason; // failed, not merely stopped
+    std::optional<Problem> stop_reason;  // failed, not merely stopped
     std::vector<control::CommandCallback> waiting_up;
     std::vector<control::CommandCallback> waiting_down;
     std::vector<Pending> pending;

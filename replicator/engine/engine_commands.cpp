@@ -29,14 +29,22 @@ control::CommandResult refused(std::string message, std::string safe, std::strin
 
 std::optional<core::Verb> core_verb(const control::Command& command) {
   switch (command.verb) {
-    case control::Verb::kSwitchover: return core::Verb::switchover;
-    case control::Verb::kPromote: return core::Verb::promote;
-    case control::Verb::kDemote: return core::Verb::demote;
-    case control::Verb::kPause: return core::Verb::pause;
-    case control::Verb::kResume: return core::Verb::resume;
-    case control::Verb::kConnect: return core::Verb::connect;
-    case control::Verb::kDisconnect: return core::Verb::disconnect;
-    case control::Verb::kResync: return core::Verb::resync;
+    case control::Verb::kSwitchover:
+      return core::Verb::switchover;
+    case control::Verb::kPromote:
+      return core::Verb::promote;
+    case control::Verb::kDemote:
+      return core::Verb::demote;
+    case control::Verb::kPause:
+      return core::Verb::pause;
+    case control::Verb::kResume:
+      return core::Verb::resume;
+    case control::Verb::kConnect:
+      return core::Verb::connect;
+    case control::Verb::kDisconnect:
+      return core::Verb::disconnect;
+    case control::Verb::kResync:
+      return core::Verb::resync;
     case control::Verb::kResolve:
       if (!command.options.resolution) return std::nullopt;
       return *command.options.resolution == control::Resolution::kKeep ? core::Verb::resolve_keep
@@ -47,7 +55,8 @@ std::optional<core::Verb> core_verb(const control::Command& command) {
     case control::Verb::kDown:
     case control::Verb::kSet:
     case control::Verb::kExplain:
-    case control::Verb::kMetadataDump: break;
+    case control::Verb::kMetadataDump:
+      break;
   }
   return std::nullopt;
 }
@@ -131,7 +140,8 @@ control::MirrorStatus Engine::status_of(Entry& entry) {
     status.counters = {io.reads, io.writes, io.read_bytes, io.written_bytes, io.flushes};
     if (entry.phase == Phase::kStopping) status.reason = "being stopped";
   } else {
-    status.state = entry.phase == Phase::kFailed ? control::MirrorState::kFailed : control::MirrorState::kStopped;
+    status.state =
+        entry.phase == Phase::kFailed ? control::MirrorState::kFailed : control::MirrorState::kStopped;
     status.mode = static_cast<control::Mode>(entry.policy.mode);
     status.nbd = entry.config.local_nbd().text();
     status.write_alone = control::to_string(entry.config.write_alone);
@@ -150,9 +160,8 @@ control::MirrorStatus Engine::status_of(Entry& entry) {
 // --- commands ---
 
 void Engine::execute(control::Command command, control::CommandCallback callback) {
-  const bool posted = shard_->post([this, command, callback] {
-    later([this, command, callback] { do_execute(command, callback); });
-  });
+  const bool posted = shard_->post(
+      [this, command, callback] { later([this, command, callback] { do_execute(command, callback); }); });
   if (!posted) {
     control::CommandResult busy;
     busy.outcome = control::Outcome::kFailed;
@@ -179,13 +188,20 @@ void Engine::do_execute(control::Command command, control::CommandCallback callb
     return;
   }
   switch (command.verb) {
-    case control::Verb::kCreate: return do_create(*entry, command, std::move(callback));
-    case control::Verb::kCheck: return do_check(*entry, std::move(callback));
-    case control::Verb::kUp: return do_up(*entry, std::move(callback));
-    case control::Verb::kDown: return do_down(*entry, std::move(callback));
-    case control::Verb::kSet: return do_set(*entry, command, std::move(callback));
-    case control::Verb::kExplain: return do_explain(*entry, std::move(callback));
-    case control::Verb::kMetadataDump: return do_dump(*entry, std::move(callback));
+    case control::Verb::kCreate:
+      return do_create(*entry, command, std::move(callback));
+    case control::Verb::kCheck:
+      return do_check(*entry, std::move(callback));
+    case control::Verb::kUp:
+      return do_up(*entry, std::move(callback));
+    case control::Verb::kDown:
+      return do_down(*entry, std::move(callback));
+    case control::Verb::kSet:
+      return do_set(*entry, command, std::move(callback));
+    case control::Verb::kExplain:
+      return do_explain(*entry, std::move(callback));
+    case control::Verb::kMetadataDump:
+      return do_dump(*entry, std::move(callback));
     case control::Verb::kResolve:
     case control::Verb::kSwitchover:
     case control::Verb::kPromote:
@@ -194,7 +210,8 @@ void Engine::do_execute(control::Command command, control::CommandCallback callb
     case control::Verb::kResume:
     case control::Verb::kConnect:
     case control::Verb::kDisconnect:
-    case control::Verb::kResync: return do_core(*entry, command, std::move(callback));
+    case control::Verb::kResync:
+      return do_core(*entry, command, std::move(callback));
   }
 }
 
@@ -312,8 +329,8 @@ void Engine::do_explain(Entry& entry, control::CommandCallback callback) {
       callback(result_of(superblock.error()));
       return;
     }
-    control::CommandResult result = done(problem.message.empty() ? "mirror " + plan.mirror + " is not running"
-                                                                 : problem.message);
+    control::CommandResult result =
+        done(problem.message.empty() ? "mirror " + plan.mirror + " is not running" : problem.message);
     result.next_step = problem.next_step;
     result.data = explain_json(*superblock, peer, std::nullopt);
     callback(result);
@@ -363,13 +380,14 @@ void Engine::do_core(Entry& entry, const control::Command& command, control::Com
   }
   c.confirm_dead = !o.confirm_dead.empty();
   // `resync` on a mirror that holds its resync back is what it waits for.
-  if (c.verb == core::Verb::resync && !c.full && entry.policy.hold_resync) c.verb = core::Verb::release_resync;
+  if (c.verb == core::Verb::resync && !c.full && entry.policy.hold_resync)
+    c.verb = core::Verb::release_resync;
   const Duration limit = o.timeout_s ? Duration::seconds(*o.timeout_s) : kCommandTime;
   send_core(entry, c, command.verb, std::move(callback), limit);
 }
 
-void Engine::send_core(Entry& entry, core::Command command, control::Verb verb, control::CommandCallback callback,
-                       Duration limit) {
+void Engine::send_core(Entry& entry, core::Command command, control::Verb verb,
+                       control::CommandCallback callback, Duration limit) {
   command.id = ++last_command_;
   entry.pending.push_back({command.id, verb, std::move(callback), shard_->loop().now() + limit});
   entry.runner->command(command);

@@ -14,10 +14,10 @@ constexpr std::string_view kNothing = "Nothing was changed.";
 const RefusalText& refusal_text(core::Refusal refusal) {
   using R = core::Refusal;
   switch (refusal) {
-#define TB_REFUSAL(name, message, safe, next, by_rule)                          \
-  case R::name: {                                                               \
-    static constexpr RefusalText text{#name, message, safe, next, by_rule};     \
-    return text;                                                                \
+#define TB_REFUSAL(name, message, safe, next, by_rule)                      \
+  case R::name: {                                                           \
+    static constexpr RefusalText text{#name, message, safe, next, by_rule}; \
+    return text;                                                            \
   }
     TB_REFUSAL(none, "done", "", "", false)
     TB_REFUSAL(protocol_version, "the peer speaks no version of the protocol that this node knows", kBoth,
@@ -26,9 +26,10 @@ const RefusalText& refusal_text(core::Refusal refusal) {
                "install the same release on both nodes", false)
     TB_REFUSAL(mirror_name, "the peer answers for a mirror of another name", kBoth,
                "compare [[mirror]] name and the replication addresses on both nodes", false)
-    TB_REFUSAL(mirror_id, "the peer's replica belongs to another mirror", kBoth,
-               "check the disks and metadata; a replica to be overwritten: twinblock create MIRROR --force there",
-               true)
+    TB_REFUSAL(
+        mirror_id, "the peer's replica belongs to another mirror", kBoth,
+        "check the disks and metadata; a replica to be overwritten: twinblock create MIRROR --force there",
+        true)
     TB_REFUSAL(node_index, "both nodes claim the same place in the mirror", kBoth,
                "[[mirror.node]] must have the same order on both nodes; check [node] name", false)
     TB_REFUSAL(geometry, "the replicas differ in size, region size, block size or hot extents", kBoth,
@@ -41,8 +42,9 @@ const RefusalText& refusal_text(core::Refusal refusal) {
                "install the same release on both nodes; see the log", false)
     TB_REFUSAL(no_data, "neither replica has data yet", kNothing,
                "on the node whose disk counts: twinblock create MIRROR --source", true)
-    TB_REFUSAL(no_good_copy, "neither replica is complete: both were being overwritten when they stopped", kBoth,
-               "bring back the node that had the data, or force one side: twinblock promote MIRROR --force", true)
+    TB_REFUSAL(
+        no_good_copy, "neither replica is complete: both were being overwritten when they stopped", kBoth,
+        "bring back the node that had the data, or force one side: twinblock promote MIRROR --force", true)
     TB_REFUSAL(rolled_back, "a replica went back in time (restored from a backup or snapshot)", kBoth,
                "twinblock explain MIRROR; then create the restored replica anew as a target", true)
     TB_REFUSAL(unrelated, "the replicas have no history in common", kBoth,
@@ -50,14 +52,17 @@ const RefusalText& refusal_text(core::Refusal refusal) {
     TB_REFUSAL(split_brain, "split-brain: both sides took writes that the other one lacks",
                "Both copies are kept; nothing is overwritten until you decide.",
                "twinblock explain MIRROR; then on one node resolve MIRROR --keep, on the other resolve MIRROR"
-               " --discard", true)
+               " --discard",
+               true)
     TB_REFUSAL(peer_disk_failed, "the peer's disk has failed", "This node's copy serves alone.",
                "replace the disk in PEER, then there: twinblock create MIRROR --force", false)
-    TB_REFUSAL(two_sources, "both nodes are source", kBoth, "demote one of them: twinblock demote MIRROR", true)
+    TB_REFUSAL(two_sources, "both nodes are source", kBoth, "demote one of them: twinblock demote MIRROR",
+               true)
     TB_REFUSAL(resync_origin_lost, "an unfinished resync came from a history that the peer does not have",
                "This copy is incomplete; the peer's is untouched.",
                "bring back the node it came from, or create this replica anew", true)
-    TB_REFUSAL(not_source, "this node is not source", kNothing, "run it on the source (twinblock status)", false)
+    TB_REFUSAL(not_source, "this node is not source", kNothing, "run it on the source (twinblock status)",
+               false)
     TB_REFUSAL(already_source, "this node is source already", kNothing, "twinblock status MIRROR", false)
     TB_REFUSAL(peer_is_source, "the peer is source", kNothing, "twinblock switchover MIRROR", true)
     TB_REFUSAL(replica_inconsistent, "this copy is incomplete (mid-resync): promoting it would serve garbage",
@@ -67,7 +72,8 @@ const RefusalText& refusal_text(core::Refusal refusal) {
                "bring the peer back; if it is lost for good: twinblock promote MIRROR --force", true)
     TB_REFUSAL(replica_failed, "this replica's disk has failed", "The peer's copy is not affected.",
                "replace the disk, then: twinblock create MIRROR --force", false)
-    TB_REFUSAL(peer_may_have_more, "PEER may still be source, or may have acknowledged writes that are not here",
+    TB_REFUSAL(peer_may_have_more,
+               "PEER may still be source, or may have acknowledged writes that are not here",
                "This copy is complete as of the end of the last session.",
                "make sure that PEER is off, then: twinblock promote MIRROR --confirm-dead PEER", true)
     TB_REFUSAL(async_may_lose, "an async target may lack the last acknowledged writes",
@@ -75,12 +81,15 @@ const RefusalText& refusal_text(core::Refusal refusal) {
                "bring PEER back, or accept the loss: twinblock promote MIRROR --confirm-dead PEER", true)
     TB_REFUSAL(peer_took_term, "the peer took over as source meanwhile", "The peer's copy is the newest.",
                "twinblock status MIRROR", true)
-    TB_REFUSAL(link_lost, "the link to PEER was lost meanwhile", kBoth, "twinblock status MIRROR; try again", false)
-    TB_REFUSAL(not_connected, "there is no link to PEER", kNothing, "twinblock connect MIRROR; is PEER up?", false)
+    TB_REFUSAL(link_lost, "the link to PEER was lost meanwhile", kBoth, "twinblock status MIRROR; try again",
+               false)
+    TB_REFUSAL(not_connected, "there is no link to PEER", kNothing, "twinblock connect MIRROR; is PEER up?",
+               false)
     TB_REFUSAL(busy, "another command is still running", kNothing, "wait for it, then try again", false)
     TB_REFUSAL(wrong_node, "that is not a node of this mirror, or not the one that this needs", kNothing,
                "use the name PEER", false)
-    TB_REFUSAL(no_split_brain, "there is no split-brain to resolve", kNothing, "twinblock status MIRROR", false)
+    TB_REFUSAL(no_split_brain, "there is no split-brain to resolve", kNothing, "twinblock status MIRROR",
+               false)
     TB_REFUSAL(stopping, "the mirror is being stopped", "It stops in order; nothing acknowledged is lost.",
                "twinblock up MIRROR when it is down", false)
     TB_REFUSAL(timeout, "it took too long", kBoth, "twinblock status MIRROR; try again", false)
@@ -101,7 +110,8 @@ const RefusalText& refusal_text(core::Refusal refusal) {
 std::string for_mirror(std::string_view text, std::string_view mirror, std::string_view peer) {
   std::string result{text};
   const auto replace = [&result](std::string_view what, std::string_view with) {
-    for (std::size_t at = result.find(what); at != std::string::npos; at = result.find(what, at + with.size())) {
+    for (std::size_t at = result.find(what); at != std::string::npos;
+         at = result.find(what, at + with.size())) {
       result.replace(at, what.size(), with);
     }
   };

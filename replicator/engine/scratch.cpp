@@ -44,7 +44,8 @@ Outcome<std::unique_ptr<ring::Disk>> open_file(const ScratchOptions& options) {
   for (int attempt = 0; attempt < kOpenAttempts && !disk && disk.error() == ring::errc::kDiskInUse;
        ++attempt) {
     if (attempt == 0) {
-      control::log_warning("scratch.waiting", "the file is locked; perhaps a killed predecessor's I/O still runs",
+      control::log_warning("scratch.waiting",
+                           "the file is locked; perhaps a killed predecessor's I/O still runs",
                            {{"file", options.file}});
     }
     poll(nullptr, 0, kOpenIntervalMs);

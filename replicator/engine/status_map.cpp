@@ -11,27 +11,42 @@ namespace {
 
 control::ReplicaState map(core::ReplicaState state) {
   switch (state) {
-    case core::ReplicaState::uptodate: return control::ReplicaState::kUptodate;
-    case core::ReplicaState::consistent: return control::ReplicaState::kConsistent;
-    case core::ReplicaState::outdated: return control::ReplicaState::kOutdated;
-    case core::ReplicaState::inconsistent: return control::ReplicaState::kInconsistent;
-    case core::ReplicaState::failed: return control::ReplicaState::kFailed;
-    case core::ReplicaState::diskless: return control::ReplicaState::kDiskless;
-    case core::ReplicaState::unknown: return control::ReplicaState::kUnknown;
+    case core::ReplicaState::uptodate:
+      return control::ReplicaState::kUptodate;
+    case core::ReplicaState::consistent:
+      return control::ReplicaState::kConsistent;
+    case core::ReplicaState::outdated:
+      return control::ReplicaState::kOutdated;
+    case core::ReplicaState::inconsistent:
+      return control::ReplicaState::kInconsistent;
+    case core::ReplicaState::failed:
+      return control::ReplicaState::kFailed;
+    case core::ReplicaState::diskless:
+      return control::ReplicaState::kDiskless;
+    case core::ReplicaState::unknown:
+      return control::ReplicaState::kUnknown;
   }
   TB_ASSERT(false);
 }
 
 control::LinkState map(core::LinkState state) {
   switch (state) {
-    case core::LinkState::down: return control::LinkState::kDown;
-    case core::LinkState::connecting: return control::LinkState::kConnecting;
-    case core::LinkState::connected: return control::LinkState::kConnected;
-    case core::LinkState::resync_pending: return control::LinkState::kResyncPending;
-    case core::LinkState::resyncing: return control::LinkState::kResyncing;
-    case core::LinkState::paused: return control::LinkState::kPaused;
-    case core::LinkState::split_brain: return control::LinkState::kSplitBrain;
-    case core::LinkState::refused: return control::LinkState::kRefused;
+    case core::LinkState::down:
+      return control::LinkState::kDown;
+    case core::LinkState::connecting:
+      return control::LinkState::kConnecting;
+    case core::LinkState::connected:
+      return control::LinkState::kConnected;
+    case core::LinkState::resync_pending:
+      return control::LinkState::kResyncPending;
+    case core::LinkState::resyncing:
+      return control::LinkState::kResyncing;
+    case core::LinkState::paused:
+      return control::LinkState::kPaused;
+    case core::LinkState::split_brain:
+      return control::LinkState::kSplitBrain;
+    case core::LinkState::refused:
+      return control::LinkState::kRefused;
   }
   TB_ASSERT(false);
 }
@@ -46,8 +61,8 @@ bool differs(const core::MirrorSnapshot& s) {
          s.replica == core::ReplicaState::outdated;
 }
 
-std::string reason_of(const core::MirrorSnapshot& s, const control::MirrorConfig& config, const RunningFacts& facts,
-                      control::MirrorState state) {
+std::string reason_of(const core::MirrorSnapshot& s, const control::MirrorConfig& config,
+                      const RunningFacts& facts, control::MirrorState state) {
   const std::string& peer = config.peer_node().name;
   if (facts.stuck_disk_operations > 0) {
     return "the data disk does not answer: " + std::to_string(facts.stuck_disk_operations) +
@@ -59,7 +74,8 @@ std::string reason_of(const core::MirrorSnapshot& s, const control::MirrorConfig
     if (s.refusal == core::Refusal::config_differs && !facts.config_difference.empty()) {
       return "the configuration differs from the peer's: " + facts.config_difference;
     }
-    return for_mirror(text.message, config.name, peer) + "; next: " + for_mirror(text.next_step, config.name, peer);
+    return for_mirror(text.message, config.name, peer) +
+           "; next: " + for_mirror(text.next_step, config.name, peer);
   }
   if (s.paused) return "paused by hand; next: twinblock resume " + config.name;
   if (state == control::MirrorState::kWaitToResync) {
@@ -106,7 +122,8 @@ control::MirrorState state_word(const core::MirrorSnapshot& s, const core::Polic
 
 std::int32_t promotion_score(const core::MirrorSnapshot& s) {
   if (s.role == core::Role::source) return 100;
-  const bool usable = s.replica == core::ReplicaState::uptodate || s.replica == core::ReplicaState::consistent;
+  const bool usable =
+      s.replica == core::ReplicaState::uptodate || s.replica == core::ReplicaState::consistent;
   if (!usable) return -1;
   if (s.replica == core::ReplicaState::uptodate && s.in_ack_set) return 90;
   if (s.replica == core::ReplicaState::uptodate && s.link == core::LinkState::connected) return 90;
@@ -129,7 +146,8 @@ control::MirrorStatus running_status(const core::MirrorSnapshot& s, const core::
   status.promotion_score = promotion_score(s);
   status.reason = reason_of(s, config, facts, status.state);
   status.frozen = s.frozen;
-  if (s.frozen) status.frozen_reason = "writes wait: write_alone does not allow this node to write without its peer";
+  if (s.frozen)
+    status.frozen_reason = "writes wait: write_alone does not allow this node to write without its peer";
   status.hot_extents = static_cast<std::uint32_t>(s.hot_extents);
   status.write_alone = control::to_string(config.write_alone);
   control::PeerStatus peer;
@@ -171,7 +189,7 @@ struct EventText {
   const char* kind;
   control::Severity severity;
   const char* text;
-  const char* a;   // what Event::a is, null: nothing
+  const char* a;  // what Event::a is, null: nothing
   const char* b;
 };
 
@@ -179,35 +197,56 @@ EventText event_text(core::EventKind kind) {
   using K = core::EventKind;
   using S = control::Severity;
   switch (kind) {
-    case K::link_up: return {"link.up", S::kInfo, "a connection to the peer is there", nullptr, nullptr};
-    case K::link_down: return {"link.down", S::kWarning, "the connection to the peer is lost", nullptr, nullptr};
-    case K::handshake_refused: return {"link.refused", S::kError, "the two nodes do not fit together", nullptr, nullptr};
-    case K::split_brain: return {"split_brain", S::kCritical, "both sides took writes of their own", nullptr, nullptr};
-    case K::session_started: return {"session.started", S::kInfo, "replication runs", "session", "rule"};
-    case K::resync_started: return {"resync.started", S::kInfo, "resync begins", "bytes", "full"};
-    case K::resync_finished: return {"resync.finished", S::kInfo, "resync is done", "generation", nullptr};
-    case K::peer_uptodate: return {"peer.uptodate", S::kInfo, "the peer's copy is up to date", nullptr, nullptr};
-    case K::generation_new: return {"generation.new", S::kInfo, "a new generation of the data", "generation", "cause"};
-    case K::degraded: return {"degraded", S::kWarning, "writing without the peer: one copy", "generation", nullptr};
-    case K::frozen: return {"frozen", S::kError, "writes wait for the right to write alone", nullptr, nullptr};
-    case K::unfrozen: return {"unfrozen", S::kInfo, "writes go on", nullptr, nullptr};
-    case K::promoted: return {"role.source", S::kInfo, "this node is source", "term", nullptr};
-    case K::demoted: return {"role.target", S::kInfo, "this node is target", "term", nullptr};
-    case K::deposed: return {"role.deposed", S::kError, "another node took over as source", "term", nullptr};
-    case K::disk_failed: return {"disk.failed", S::kCritical, "the local disk failed", "errno", "offset"};
-    case K::peer_disk_failed: return {"peer.disk_failed", S::kError, "the peer's disk failed", "errno", nullptr};
-    case K::read_repaired: return {"read.repaired", S::kWarning, "a bad read was repaired from the peer", "offset",
-                                   "length"};
-    case K::metadata_failed: return {"metadata.failed", S::kCritical, "the metadata cannot be written", "errno",
-                                     nullptr};
-    case K::data_loss_forced: return {"data.loss", S::kCritical, "promoted by force: the peer's writes here are lost",
-                                      "bytes_at_most", nullptr};
-    case K::resync_discards: return {"data.discarded", S::kWarning,
-                                     "this node's writes that the peer never had are overwritten", "bytes_at_most",
-                                     nullptr};
-    case K::rolled_back: return {"replica.rolled_back", S::kError, "a replica went back in time", nullptr, nullptr};
-    case K::queue_full: return {"queue.full", S::kWarning, "the queue to the peer is full", "bytes", nullptr};
-    case K::stopped: return {"stopped", S::kInfo, "stopped in order", nullptr, nullptr};
+    case K::link_up:
+      return {"link.up", S::kInfo, "a connection to the peer is there", nullptr, nullptr};
+    case K::link_down:
+      return {"link.down", S::kWarning, "the connection to the peer is lost", nullptr, nullptr};
+    case K::handshake_refused:
+      return {"link.refused", S::kError, "the two nodes do not fit together", nullptr, nullptr};
+    case K::split_brain:
+      return {"split_brain", S::kCritical, "both sides took writes of their own", nullptr, nullptr};
+    case K::session_started:
+      return {"session.started", S::kInfo, "replication runs", "session", "rule"};
+    case K::resync_started:
+      return {"resync.started", S::kInfo, "resync begins", "bytes", "full"};
+    case K::resync_finished:
+      return {"resync.finished", S::kInfo, "resync is done", "generation", nullptr};
+    case K::peer_uptodate:
+      return {"peer.uptodate", S::kInfo, "the peer's copy is up to date", nullptr, nullptr};
+    case K::generation_new:
+      return {"generation.new", S::kInfo, "a new generation of the data", "generation", "cause"};
+    case K::degraded:
+      return {"degraded", S::kWarning, "writing without the peer: one copy", "generation", nullptr};
+    case K::frozen:
+      return {"frozen", S::kError, "writes wait for the right to write alone", nullptr, nullptr};
+    case K::unfrozen:
+      return {"unfrozen", S::kInfo, "writes go on", nullptr, nullptr};
+    case K::promoted:
+      return {"role.source", S::kInfo, "this node is source", "term", nullptr};
+    case K::demoted:
+      return {"role.target", S::kInfo, "this node is target", "term", nullptr};
+    case K::deposed:
+      return {"role.deposed", S::kError, "another node took over as source", "term", nullptr};
+    case K::disk_failed:
+      return {"disk.failed", S::kCritical, "the local disk failed", "errno", "offset"};
+    case K::peer_disk_failed:
+      return {"peer.disk_failed", S::kError, "the peer's disk failed", "errno", nullptr};
+    case K::read_repaired:
+      return {"read.repaired", S::kWarning, "a bad read was repaired from the peer", "offset", "length"};
+    case K::metadata_failed:
+      return {"metadata.failed", S::kCritical, "the metadata cannot be written", "errno", nullptr};
+    case K::data_loss_forced:
+      return {"data.loss", S::kCritical, "promoted by force: the peer's writes here are lost",
+              "bytes_at_most", nullptr};
+    case K::resync_discards:
+      return {"data.discarded", S::kWarning, "this node's writes that the peer never had are overwritten",
+              "bytes_at_most", nullptr};
+    case K::rolled_back:
+      return {"replica.rolled_back", S::kError, "a replica went back in time", nullptr, nullptr};
+    case K::queue_full:
+      return {"queue.full", S::kWarning, "the queue to the peer is full", "bytes", nullptr};
+    case K::stopped:
+      return {"stopped", S::kInfo, "stopped in order", nullptr, nullptr};
   }
   TB_ASSERT(false);
 }

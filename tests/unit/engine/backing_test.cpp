@@ -1,0 +1,164 @@
+// A replica's creation and opening, on files in a directory of its own.
+#include "replicator/engine/backing.hpp"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "replicator/engine/metadata_file.hpp"
+
+namespace {
+
+using twinblock::ByteCount;
+using twinblock::NodeIndex;
+namespace bitmap = twinblock::bitmap;
+namespace engine = twinblock::engine;
+
+constexpr std::uint64_t kSize = 8u << 20;
+
+class BackingTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/var/tmp/tb-backing-XXXXXX";
+    ASSERT_NE(mkdtemp(name), nullptr);
+    folder_ = name;
+    plan_.mirror = "data";
+    plan_.disk = folder_ + "/disk";
+    plan_.metadata = folder_ + "/meta";
+    plan_.node = NodeIndex{0};
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+
+  engine::CreateOptions with_size() const {
+    engine::CreateOptions options;
+    options.size = ByteCount{kSize};
+    return options;
+  }
+  void poke(const std::string& path, std::uint64_t at, const std::string& bytes) const {
+    std::fstream file{path, std::ios::in | std::ios::out | std::ios::binary};
+    file.seekp(static_cast<std::streamoff>(at));
+    file << bytes;
+  }
+
+  std::string folder_;
+  engine::BackingPlan plan_;
+};
+
+TEST_F(BackingTest, ATargetIsMadeOnceAndAgainWithoutHarm) {
+  ASSERT_TRUE(engine::create_backing(plan_, with_size()));
+  const auto first = engine::read_superblock(plan_);
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->mirror_id, 0u);
+  EXPECT_EQ(first->disk_state, bitmap::DiskState::inconsistent);
+  EXPECT_EQ(first->geometry.size, ByteCount{kSize});
+  const auto again = engine::create_backing(plan_, with_size());
+  ASSERT_TRUE(again);
+  EXPECT_NE(again->find("created before"), std::string::npos);
+  EXPECT_EQ(engine::read_superblock(plan_)->area_id, first->area_id);
+}
+
+TEST_F(BackingTest, ASourceKeepsItsDataAndHasAGeneration) {
+  std::vector<char> content(kSize, 'x');
+  std::ofstream{plan_.disk, std::ios::binary}.write(content.data(),
+                                                    static_cast<std::streamsize>(content.size()));
+  engine::CreateOptions options;
+  options.source = true;
+  ASSERT_TRUE(engine::create_backing(plan_, options));
+  const auto superblock = engine::read_superblock(plan_);
+  ASSERT_TRUE(superblock);
+  EXPECT_NE(superblock->mirror_id, 0u);
+  EXPECT_EQ(superblock->generation_count, 1u);
+  EXPECT_EQ(superblock->disk_state, bitmap::DiskState::consistent);
+  std::ifstream in{plan_.disk, std::ios::binary};
+  EXPECT_TRUE(std::equal(content.begin(), content.end(), std::istreambuf_iterator<char>{in}));
+}
+
+TEST_F(BackingTest, AHalfMadeAreaIsFinished) {
+  ASSERT_TRUE(engine::create_backing(plan_, with_size()));
+  poke(plan_.metadata, 0,
+       std::string(2 * bitmap::kBlockSize, '\0'));  // as a crash before the superblocks leaves it
+  EXPECT_FALSE(engine::open_backing(plan_));
+  ASSERT_TRUE(engine::create_backing(plan_, with_size()));
+  EXPECT_TRUE(engine::open_backing(plan_));
+}
+
+TEST_F(BackingTest, SomebodyElsesFileIsNotOverwritten) {
+  ASSERT_TRUE(engine::create_backing(plan_, with_size()));
+  poke(plan_.metadata, 0, std::string(2 * bitmap::kBlockSize, 'q'));
+  const auto refused = engine::create_backing(plan_, with_size());
+  ASSERT_FALSE(refused);
+  EXPECT_TRUE(refused.error().refused);
+  auto force = with_size();
+  force.force = true;
+  EXPECT_TRUE(engine::create_backing(plan_, force));
+}
+
+TEST_F(BackingTest, ASignatureOnATargetNeedsForce) {
+  std::filesystem::resize_file((std::ofstream{plan_.disk}, plan_.disk), kSize);
+  poke(plan_.disk, 0, "XFSB");
+  const auto refused = engine::create_backing(plan_, {});
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("xfs"), std::string::npos);
+  engine::CreateOptions force;
+  force.force = true;
+  EXPECT_TRUE(engine::create_backing(plan_, force));
+}
+
+TEST_F(BackingTest, PlacesThatCannotBe) {
+  auto same = plan_;
+  same.metadata = same.disk;
+  EXPECT_FALSE(engine::create_backing(same, with_size()));
+  auto fleeting = plan_;
+  fleeting.metadata = "/dev/shm/tb-backing-test.meta";
+  if (std::filesystem::exists("/dev/shm")) {
+    const auto refused = engine::create_backing(fleeting, with_size());
+    ASSERT_FALSE(refused);
+    EXPECT_NE(refused.error().message.find("tmpfs"), std::string::npos);
+  }
+}
+
+TEST_F(BackingTest, OpeningIsExclusiveAndSaysThatItMayBeTriedAgain) {
+  ASSERT_TRUE(engine::create_backing(plan_, with_size()));
+  const auto first = engine::open_backing(plan_);
+  ASSERT_TRUE(first);
+  const auto second = engine::open_backing(plan_);
+  ASSERT_FALSE(second);
+  EXPECT_TRUE(second.error().retry);
+  EXPECT_TRUE(engine::check_backing(plan_)) << "looking needs no lock";
+}
+
+TEST_F(BackingTest, MetadataOfAnotherNodeOrDiskIsRefused) {
+  ASSERT_TRUE(engine::create_backing(plan_, with_size()));
+  auto other_node = plan_;
+  other_node.node = NodeIndex{1};
+  ASSERT_FALSE(engine::open_backing(other_node));
+  std::filesystem::copy_file(plan_.disk, folder_ + "/copy");
+  auto other_disk = plan_;
+  other_disk.disk = folder_ + "/copy";
+  const auto refused = engine::open_backing(other_disk);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("another disk"), std::string::npos);
+}
+
+TEST_F(BackingTest, ADiskThatShrankIsRefused) {
+  ASSERT_TRUE(engine::create_backing(plan_, with_size()));
+  std::filesystem::resize_file(plan_.disk, kSize / 2);
+  ASSERT_FALSE(engine::open_backing(plan_));
+}
+
+TEST_F(BackingTest, ASealedDiskThatChangedIsRefused) {
+  ASSERT_TRUE(engine::create_backing(plan_, with_size()));
+  ASSERT_FALSE(engine::seal_clean(plan_));
+  ASSERT_TRUE(engine::open_backing(plan_));
+  poke(plan_.disk, 100, "changed");
+  const auto refused = engine::open_backing(plan_);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("changed while"), std::string::npos);
+}
+
+}  // namespace
