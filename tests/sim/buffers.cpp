@@ -17,6 +17,7 @@ core::BufferId Buffers::allocate(std::uint32_t sectors) {
   b.serial = (b.serial + 1) & ((1u << (32 - kIndexBits)) - 1);
   if (b.serial == 0) b.serial = 1;
   b.used = true;
+  b.resync = false;
   b.tags.assign(sectors, 0);
   return b.serial << kIndexBits | index;
 }

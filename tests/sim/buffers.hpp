@@ -22,6 +22,7 @@ class Buffers {
     std::uint32_t references = 0;  // of the engine
     std::int8_t owner = -1;        // node whose core owns it
     bool used = false;
+    bool resync = false;  // came in a resync message
   };
 
   // A buffer without references and owner; its caller adds one of them.

@@ -13,6 +13,8 @@
 // P2        At the answer ok to a flush: every write answered before it began survives the worst power cut at
 //           both nodes (only the peer if the local disk failed, only the source if the peer is outside the
 //           ack set or async).
+// P8        A resync write is submitted only while `inconsistent` is durable (but for P8's exception), and
+//           resync_done sent only while the end of it is.
 // P9        An export opens only while the other one is closed; a node without a link that opens without
 //           force has nothing that was overwritten. An async failover (after P6 was judged) and a forced
 //           promotion start a new history (History::rebase).
@@ -82,6 +84,10 @@ void World::check_disk_write(Node& n, const core::DiskIo& io, SectorRun run) {
     return check_intent(n, run, "submitted");
   }
   if (n.export_open || phase_ == Phase::genesis) return;  // a repair writes what the peer has
+  const bool resync = io.buffer != 0 && buffers_.get(io.buffer).resync;
+  if (resync && !n.stays_promotable && n.meta.weakest().disk_state == DiskState::consistent) {
+    fail("P8", "a resync write is submitted before \"inconsistent\" is durable in both superblock copies");
+  }
   for (const Node& any : nodes_) {
     if (any.meta.needs_full() || any.meta.superblock().disk_state == DiskState::failed) return;
     if (any.mirror && any.mirror->snapshot().replica == core::ReplicaState::failed) return;
@@ -148,6 +154,12 @@ void World::check_flushed(Node& n, std::size_t from, std::size_t to) {
       }
     }
   }
+}
+
+void World::check_resync_done(Node& n) {
+  const bitmap::Superblock& sb = n.meta.weakest();
+  if (sb.disk_state == DiskState::consistent && !sb.resync.active) return;
+  fail("P8", "resync_done is sent before \"complete\" is durable in both superblock copies");
 }
 
 // Every content that the node's disk shows is still legal.

@@ -118,6 +118,7 @@ void World::on_send(Node& n, const core::Send& send) {
   if (send.payload != 0) buffers_.require_owned(send.payload, n.index, "Send");
   Network::Side& side = network_.sides[index(n)];
   if (send.link != network_.id || !side.up || side.closing) return;  // the engine drops it
+  if (send.header.type == Type::resync_done) check_resync_done(n);
   log_stream(n, send);
   const std::uint32_t at = network_.allocate();
   Message& m = network_.message(at);
@@ -199,10 +200,15 @@ void World::deliver(int from) {
   if (m.payload != 0) {
     in.payload = buffers_.allocate(static_cast<std::uint32_t>(buffers_.get(m.payload).tags.size()));
     buffers_.get(in.payload).tags = buffers_.get(m.payload).tags;
+    buffers_.get(in.payload).resync = (header->flags & wire::kResync) != 0;
     buffers_.give_to_core(in.payload, to.index);
   }
   for (ClientOp& op : ops_) {
     if (m.client_version != 0 && op.used && op.version == m.client_version) op.delivered = true;
+  }
+  if (header->type == Type::session_start) {
+    const Result<wire::SessionStartBody> body = wire::decode_session_start(scratch_);
+    to.stays_promotable = body && body->stays_promotable != 0;
   }
   network_.release(at);
   step(to, in);

@@ -98,6 +98,7 @@ struct Node {
   bool link_wanted = false;
   bool turn_open = false;
   bool stopped = false;
+  bool stays_promotable = false;  // the session's resync overwrites only what nobody was told of
   bool restarting = false;
   bool was_source = false;      // its export was open when it crashed
   bool peer_had_all = false;    // when it crashed as source, the other was in its ack set
@@ -221,6 +222,7 @@ class World {
   void check_intent(Node& n, SectorRun run, const char* what);
   void check_acknowledged(Node& n, const ClientOp& op);
   void check_flushed(Node& n, std::size_t from, std::size_t to);
+  void check_resync_done(Node& n);
   void check_open(Node& n);
   void settle_at_risk(Node& n);
   void start_over(Node& n);
