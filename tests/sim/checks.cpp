@@ -18,6 +18,7 @@
 // P9        An export opens only while the other one is closed; a node without a link that opens without
 //           force has nothing that was overwritten. An async failover (after P6 was judged) and a forced
 //           promotion start a new history (History::rebase).
+// P12       A source that was told of a higher term answers nothing ok any more.
 #include <algorithm>
 
 #include "tests/sim/world.hpp"
@@ -114,7 +115,8 @@ void World::check_acknowledged(Node& n, const ClientOp& op) {
   const std::string which =
       "write w" + std::to_string(op.version) + " (r" + std::to_string(op.request) + ") ";
   if (!local_has && !local_failed) fail("P1", which + "acknowledged before the local disk has it");
-  if (local_failed && !peer_has)
+  const bool peer_lives = peer.mirror != nullptr && peer.life == link_life_[index(peer)];
+  if (local_failed && !peer_has && peer_lives)  // else it had it, said so, and died unnoticed
     fail("P7", which + "acknowledged with a failed local disk before the peer wrote it");
   if (peer_has || snap.mode == Mode::async || n.async_residue) return;
   if (snap.in_ack_set && (snap.mode == Mode::memsync || op.memsync) && op.delivered) return;

@@ -137,6 +137,8 @@ void World::on_reply(Node& n, const core::Reply& reply) {
     fail("contract", "reply to a request that is not outstanding: r" + std::to_string(reply.request));
   }
   if (reply.status == Status::cancelled && !op.cancelled) fail("contract", "cancelled without a cancel");
+  if (reply.status == Status::ok && n.outranked)
+    fail("P12", "a source answers ok after it was told of a higher term");
   if (reply.status == Status::ok && judging_ && other(n).mirror && other(n).export_open) {
     fail("P9", "a node answers ok while the other node's export is open too");
   }

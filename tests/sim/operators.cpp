@@ -280,6 +280,9 @@ void World::split_step(std::uint32_t stage) {
       judging_ = false;
       if (src != nullptr) command(other(*src), Verb::promote, random_.one_in(3), true);
       split_writes_[0] = split_writes_[1] = 0;
+      return push(jitter(200 * kMillisecond), EventType::split_step, kNone, 3);
+    case 3:
+      network_blocked_ = false;  // both meet while clients go on
       return;
     default:
       return;

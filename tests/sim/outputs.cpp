@@ -66,6 +66,7 @@ void World::on_event(Node& n, const core::Event& e) {
 void World::on_export(Node& n, bool open) {
   if (open == n.export_open) return;
   n.export_open = open;
+  n.outranked = false;
   if (!open) {
     last_source_ = n.index;
     handed_over_ = true;
@@ -209,6 +210,10 @@ void World::deliver(int from) {
   if (header->type == Type::session_start) {
     const Result<wire::SessionStartBody> body = wire::decode_session_start(scratch_);
     to.stays_promotable = body && body->stays_promotable != 0;
+  }
+  if (header->type == Type::state && to.export_open) {
+    const Result<wire::StateBody> body = wire::decode_state(scratch_);
+    to.outranked = body && body->term_seen > to.mirror->snapshot().term_own.value();
   }
   network_.release(at);
   step(to, in);

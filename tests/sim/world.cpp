@@ -295,7 +295,7 @@ void World::crash(Node& n, bool power) {
   drop_operations(n);
   n.mirror.reset();
   ++n.life;
-  n.export_open = n.link_wanted = n.turn_open = false;
+  n.outranked = n.export_open = n.link_wanted = n.turn_open = false;
   n.tick_at = INT64_MAX;
   n.tick_spins = n.commands = 0;
   network_.sides[index(n)] = {};

@@ -98,6 +98,7 @@ struct Node {
   bool link_wanted = false;
   bool turn_open = false;
   bool stopped = false;
+  bool outranked = false;         // its core was told of a higher term while its export was open
   bool stays_promotable = false;  // the session's resync overwrites only what nobody was told of
   bool restarting = false;
   bool was_source = false;      // its export was open when it crashed
