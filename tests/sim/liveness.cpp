@@ -86,6 +86,10 @@ void World::liveness_turn() {
   }
   if (a.link == core::LinkState::split_brain && b.link == core::LinkState::split_brain)
     return resolve_split();
+  if (!judging_ && b.refusal == core::Refusal::two_sources && a.refusal == b.refusal) {
+    Node* open = source();  // promoted behind the back of one that has written since: the operator steps back
+    if (open != nullptr && open->commands == 0) return command(*open, Verb::demote);
+  }
   for (Node& n : nodes_) {
     if (n.mirror->superblock().disk_state == DiskState::failed && liveness_turns_ > 2) return replace_disk(n);
   }
