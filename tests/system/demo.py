@@ -31,8 +31,8 @@ def show(node, *arguments):
 
 
 @contextlib.contextmanager
-def mounted(node, directory):
-    """The mirror's file system: NBD, a file by nbdfuse, a loop device, a mount."""
+def mounted(node, directory, mkfs=("mkfs.ext4", "-q", "-F"), options=""):
+    """The mirror's file system, made if there is none: NBD, a file by nbdfuse, a loop device, a mount."""
     mount = directory / f"mnt-{node.name}"
     fuse = directory / f"fuse-{node.name}"
     mount.mkdir(exist_ok=True)
@@ -42,9 +42,9 @@ def mounted(node, directory):
     try:
         wait_for("nbdfuse", lambda: (fuse / "disk").exists())
         if run("blkid", "-p", fuse / "disk", check=False).returncode != 0:
-            run("mkfs.ext4", "-q", "-F", fuse / "disk")
+            run(*mkfs, fuse / "disk")
         loop = run("losetup", "--find", "--show", fuse / "disk").stdout.strip()
-        run("mount", loop, mount)
+        run("mount", *(["-o", options] if options else []), loop, mount)
         yield mount
     finally:
         run("umount", "-l", mount, check=False)

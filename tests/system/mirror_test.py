@@ -195,6 +195,17 @@ def test_modes_online(d):
         p.compare()
 
 
+def test_orderly_stop_with_clients_connected(d):
+    need_nbd()
+    with pair(d) as p:
+        p.create()
+        handles = [p.alpha.handle() for _ in range(4)]
+        handles[0].pwrite(b"s" * 4096, 0)
+        p.alpha.stop()
+        p.beta.cli("promote", "data", "--confirm-dead", "alpha")
+        check_readable(p.beta, {0: b"s" * 4096})
+
+
 def test_orderly_restart_of_both_resumes(d):
     need_nbd()
     with pair(d) as p:
