@@ -64,9 +64,11 @@ bool first_resync_resumable(const NodeView& leader, const NodeView& follower) {
 
 // A forced generation begins on a copy that was known to lack something: whoever stands before it may have
 // what it lacks, so it is never simply newer (DESIGN §6).
-bool forced_since(const StateBody& s, std::uint64_t generation) {
-  for (std::uint32_t i = 0; i < position(s, generation); ++i) {
-    if (s.history.entries[i].cause == static_cast<std::uint8_t>(GenerationCause::forced)) return true;
+bool forced_apart(const StateBody& s, const StateBody& other) {
+  for (std::uint32_t i = 0; i < s.history.count; ++i) {
+    const wire::HistoryEntry& e = s.history.entries[i];
+    if (knows(other, e.id)) return false;
+    if (e.cause == static_cast<std::uint8_t>(GenerationCause::forced)) return true;
   }
   return false;
 }
@@ -153,7 +155,7 @@ Verdict with_inconsistent(const NodeView& a, const NodeView& b) {
   // have everything, no write was acknowledged without it.
   const std::uint64_t last = current(bad.state);
   const bool lacked = static_cast<PeerData>(bad.state.data_of_you) == PeerData::lacks;
-  const bool left_behind = knows(good.state, last) ? forced_since(good.state, last) : lacked;
+  const bool left_behind = (lacked && !knows(good.state, last)) || forced_apart(good.state, bad.state);
   const bool only_copy = bad.state.resync_active == 0 && last != 0 && left_behind;
   if (only_copy) {
     const bool given_up = loses(bad, good) && !loses(good, bad);
@@ -189,8 +191,7 @@ Verdict diverged(const NodeView& a, const NodeView& b) {
 
 // Rows 70 to 73: the leader went on from where the follower stands.
 Verdict newer(std::uint8_t rule, const NodeView& leader, const NodeView& follower) {
-  const bool forced = forced_since(leader.state, current(follower.state));
-  if (!forced) {
+  if (!forced_apart(leader.state, follower.state)) {
     // A source cannot be overwritten under its clients, and has no generation of its own to be kept by name.
     const bool in_use = effective_source(follower.state, leader.state);
     return in_use ? refuse(72, Refusal::two_sources) : resync(rule, leader, follower, false);
@@ -210,7 +211,8 @@ Verdict restored(const NodeView& a, const NodeView& b, bool a_old, bool b_old) {
   }
   if (knows(good.state, current(old.state))) return resync(42, good, old, true);
   // It went on by itself after it was restored.
-  Verdict v = diverged(a, b);
+  const bool mixture = disk(old.state) == DiskState::inconsistent;
+  Verdict v = mixture ? with_inconsistent(a, b) : diverged(a, b);
   v.full = v.kind == VerdictKind::resync;
   return v;
 }
@@ -246,8 +248,14 @@ Verdict decide(const NodeView& mine, const NodeView& theirs) {
   if (a_failed || b_failed) {
     const NodeView& failed = a_failed ? a : b;
     const NodeView& other = a_failed ? b : a;
-    if (a_failed != b_failed && effective_source(failed.state, other.state) &&
-        current(failed.state) == current(other.state) && disk(other.state) == DiskState::consistent) {
+    // Same generation, or the failed source's newest one, in which it has acknowledged nothing: it waited for
+    // this very peer to note it. What an async source was ahead of its peer is lost only by a decision.
+    const bool same = current(failed.state) == current(other.state) ||
+                      (failed.state.history.count > 1 && failed.state.history.entries[0].parent == current(other.state));
+    const bool waited = failed.state.dirty_regions == 0 || failed.state.mode == static_cast<std::uint8_t>(Mode::sync);
+    const bool complete = waited && static_cast<PeerData>(failed.state.data_of_you) != PeerData::lacks;
+    if (a_failed != b_failed && effective_source(failed.state, other.state) && same && complete &&
+        disk(other.state) == DiskState::consistent) {
       Verdict v;  // a source that lost its disk goes on through its peer
       v.kind = VerdictKind::in_sync;
       v.rule = 30;

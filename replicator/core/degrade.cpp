@@ -35,24 +35,27 @@ bool Mirror::Impl::pump_degrade() {
     waiting_changed_ = true;
     return true;
   }
+  if (degrade_fact_ && !in_stream_ && !negotiating() && acting_source()) degrade_wanted_ = true;
   if (!degrade_wanted_) return false;
   if (in_stream_ || negotiating() || !acting_source() || detached_ || meta_.failed() || alone_ok()) {
     degrade_wanted_ = false;
     waiting_changed_ = waiting_changed_ || alone_ok();
     return false;
   }
-  if (policy().write_alone != WriteAlone::free && !alone_granted_) {
+  const bool right = policy().write_alone == WriteAlone::free || alone_granted_;
+  if (!right) {
     if (!frozen_) event(EventKind::frozen, Refusal::peer_may_have_more);
     frozen_ = true;
-    return false;
+    if (!degrade_fact_ || peer().data == PeerData::lacks) return false;
+  } else {
+    if (frozen_) event(EventKind::unfrozen);
+    frozen_ = false;
   }
-  degrade_wanted_ = false;
-  if (frozen_) event(EventKind::unfrozen);
-  frozen_ = false;
+  degrade_wanted_ = degrade_fact_ = false;
   // Known to lack something already: only the right was missing.
   if (peer().data != PeerData::lacks && !TB_MUTANT(no_bump)) new_generation(GenerationCause::degraded);
   peer().data = PeerData::lacks;
-  lacks_by_right_ = true;
+  lacks_by_right_ = right;
   degrade_ticket_ = meta_.superblock_changed();
   degrade_running_ = true;
   return true;
@@ -72,8 +75,18 @@ void Mirror::Impl::detach_local(int error) {
     if (in_stream_ || negotiating()) close_link(Refusal::replica_failed);
     return fail_everything();
   }
-  // Nothing more is acknowledged until the peer has noted, durably, that our copy lacks it.
   degrade_acked_ = false;
+  if (resync_end_sent_ && !verdict_.stays_promotable) {
+    degrade_due_ = true;   // it is not up to date yet: told when it says so
+    meta_.superblock_changed();
+    return;
+  }
+  announce_detached();
+}
+
+// Nothing more is acknowledged until the peer has noted, durably, that our copy lacks it.
+void Mirror::Impl::announce_detached() {
+  degrade_due_ = false;
   new_generation(GenerationCause::degraded);
   meta_.superblock_changed();
   wire::DegradeBody body;

@@ -20,7 +20,7 @@ bool Mirror::Impl::send_flush_point() {
   if (!in_stream_ || ring_.full() || unapplied_messages_ >= window_messages_ + 32) return false;
   wire::Header h;
   h.type = wire::Type::flush;
-  h.sequence = flush_point_sent_ = ring_.push({kNoOp, true, true, false, 0, now_});
+  h.sequence = flush_point_sent_ = ring_.push({kNoOp, true, true, false, false, 0, now_});
   send_header(h);
   return true;
 }

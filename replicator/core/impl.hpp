@@ -189,11 +189,14 @@ struct Mirror::Impl {
   [[nodiscard]] bool droppable(const IntentSlot& slot) const;
   bool drop_some(bool all);
 
+  static constexpr std::uint64_t kNumberMax = std::uint64_t{1} << 62;   // terms and sequence numbers of a peer
+
   // ---- degrade.cpp: generations, writing alone, losing the local disk
   [[nodiscard]] bool alone_ok() const;
   void request_degrade();
   bool pump_degrade();
   void detach_local(int error);
+  void announce_detached();
   void on_degrade(const MessageIn& in);
   void on_degrade_ack();
   void new_generation(GenerationCause cause);
@@ -295,6 +298,7 @@ struct Mirror::Impl {
   void depose();
   void on_term_taken(const MessageIn& in);
   void on_demoted(const MessageIn& in);
+  void take_note_of_demotion();
   bool pump_follower_tickets();
   bool pump_stop();
   void resume_by_itself();
@@ -350,6 +354,7 @@ struct Mirror::Impl {
   bool attach_begun_ = false;
   Metadata::Ticket attach_ticket_ = 0;
   bool detached_ = false;       // the data disk failed while we were source or target
+  bool degrade_due_ = false;     // our disk failed while the peer was joining: told when it has joined
   bool degrade_acked_ = false;  // peer has durably noted that we lost our disk
   bool flush_failed_ = false;
   bool flush_running_ = false;
@@ -375,6 +380,7 @@ struct Mirror::Impl {
   // writing alone
   bool degrade_wanted_ = false;
   bool degrade_running_ = false;
+  bool degrade_fact_ = false;  // the peer lacks writes that were answered ahead of it (async)
   // "The peer lacks something" was written down with the right to write alone. Not so after a restart, or when
   // a handshake made the peer a target of resync.
   bool lacks_by_right_ = false;
@@ -471,6 +477,8 @@ struct Mirror::Impl {
     bool promote = false;
   };
   std::vector<FollowUp> follow_ups_;
+  bool demoted_heard_ = false;
+  bool take_over_heard_ = false;
 
   // roles
   Role role_ = Role::target;

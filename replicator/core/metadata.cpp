@@ -49,6 +49,7 @@ Metadata::Metadata(bitmap::Recovered recovered, NodeIndex peer)
 // ------------------------------------------------------------------------------------------------ bits
 
 void Metadata::bits_changed(bitmap::RegionRun run, bool set) {
+  if (run.count == 0) return;
   const std::uint64_t first = run.first.value() / bitmap::kPageBits;
   const std::uint64_t last = (run.first.value() + run.count - 1) / bitmap::kPageBits;
   for (std::uint64_t p = first; p <= last; ++p) {
@@ -88,14 +89,15 @@ void Metadata::want_page(std::size_t i) {
   ++pages_wanted_count_;
 }
 
-Metadata::Ticket Metadata::persist_pages() {
-  for (std::size_t i = 0; i < pages_.size(); ++i) want_page(i);
-  return 0;
+void Metadata::persist_pages() {
+  for (std::size_t i = 0; i < pages_.size(); ++i) {
+    pages_[i].barrier = pages_[i].set_version;
+    want_page(i);
+  }
 }
 
-bool Metadata::pages_durable(Ticket) const {
-  return std::all_of(pages_.begin(), pages_.end(),
-                     [](const Page& p) { return p.durable >= p.set_version && !p.wanted && p.writing == 0; });
+bool Metadata::pages_durable() const {
+  return std::all_of(pages_.begin(), pages_.end(), [](const Page& p) { return p.durable >= p.barrier; });
 }
 
 bool Metadata::extent_bits_durable(ExtentIndex e) const {

@@ -113,7 +113,7 @@ void Mirror::Impl::start(Instant now, Outputs& out) {
 // Bits of what was hot are durable before the log may forget it; then the log is written empty.
 void Mirror::Impl::pump_attach() {
   if (!attach_begun_ || attached_ || meta_.failed()) return;
-  if (!meta_.superblock_durable(attach_ticket_) || !meta_.pages_durable(0)) return;
+  if (!meta_.superblock_durable(attach_ticket_) || !meta_.pages_durable()) return;
   meta_.forget_recovered_log();
   if (!meta_.log_settled()) return;
   attached_ = true;

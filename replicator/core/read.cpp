@@ -107,7 +107,7 @@ void Mirror::Impl::on_read_reply(const MessageIn& in) {
     reply(op, Status::ok);
     return free_op(i);
   }
-  op.sequence = ring_.push({kNoOp, false, false, false, 0, now_});
+  op.sequence = ring_.push({kNoOp, false, false, false, false, 0, now_});
   IntentSlot& slot = meta_.intents.slot(op.slot);
   slot.sequence_max = op.sequence;
   meta_.intents.touch(op.slot, op.range);

@@ -55,7 +55,7 @@ bool Mirror::Impl::pump_resync() {
     const bitmap::RegionRun run{RegionIndex{demand_region_}, 1};
     const bool due = meta_.dirty.any(run) && !piece_under_way(demand_region_);
     demand_region_ = UINT64_MAX;
-    if (due && pieces_ < config_.resync_pieces_max + 4 && !sent_pieces_.full()) progress |= start_piece(run);
+    if (due && pieces_ < config_.resync_pieces_max + 4 && sent_pieces_.size() + pieces_ < 250) progress |= start_piece(run);
     // Somebody waits for what is under way: do not leave it until the end of the pass.
     if (!sent_pieces_.empty() && flush_point_sent_ <= peer_stable_ && !stability_wanted_) ask_stability();
   }
@@ -152,7 +152,7 @@ void Mirror::Impl::on_piece_read(OpIndex i, int error, BufferId buffer) {
     wire::Header h;
     h.type = wire::Type::write;
     h.flags = wire::kResync;
-    h.sequence = ring_.push({kNoOp, true, true, false, bytes, now_});
+    h.sequence = ring_.push({kNoOp, true, true, false, false, bytes, now_});
     h.offset = op.range.offset.value();
     h.length = h.wire_length = bytes;
     send_header(h, buffer);
@@ -203,7 +203,7 @@ void Mirror::Impl::pump_resync_end() {
   if (!meta_.superblock_durable(join_ticket_) || ring_.full()) return;
   wire::HistoryBody body;
   body.history = my_history();
-  resync_end_sequence_ = ring_.push({kNoOp, true, true, false, 0, now_});
+  resync_end_sequence_ = ring_.push({kNoOp, true, true, false, false, 0, now_});
   send_body(wire::Type::resync_end, body);
   resync_end_sent_ = true;
   in_ack_set_ = true;
@@ -220,6 +220,7 @@ void Mirror::Impl::on_resync_done(const MessageIn& in) {
   meta_.persist_pages();
   event(EventKind::resync_finished, Refusal::none, sb().current().value());
   event(EventKind::peer_uptodate);
+  if (degrade_due_) announce_detached();
   check_orphans();
   waiting_changed_ = again_ = true;
 }

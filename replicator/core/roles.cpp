@@ -191,11 +191,15 @@ bool Mirror::Impl::pump_promote() {
         if (why != Refusal::none)
           abort_promote(why == Refusal::peer_may_have_more ? Refusal::link_lost : why);
         else
-          become_source();
+          promote_.stage = 4;
         return true;
       }
       send(wire::Type::term_taken, sb().term_own.value());
       promote_.stage = 3;
+      return true;
+    case 4:
+      if (!apply_idle() || !meta_.superblock_durable(promote_.ticket)) return false;
+      become_source();   // what was received before is applied: nothing lands on our own writes
       return true;
     default:
       if (!streaming()) {
@@ -213,6 +217,7 @@ void Mirror::Impl::persist_promotion() {
   s.term_seen = s.term_own = next_term(s.term_seen, config_.node);
   s.was_source = true;
   s.clean = false;
+  s.resolution = Resolution::none;
   reserve_sequences();
   const bool behind = s.disk_state == DiskState::inconsistent || s.disk_state == DiskState::outdated;
   if (promote_.force && behind) {
@@ -261,7 +266,8 @@ void Mirror::Impl::resume_by_itself() {
 
 void Mirror::Impl::on_term_taken(const MessageIn& in) {
   const Term theirs{in.header.sequence};
-  const bool sane = streaming() && term_owner(theirs) == config_.peer && theirs > sb().term_seen;
+  const bool sane = streaming() && term_owner(theirs) == config_.peer && theirs > sb().term_seen &&
+                    theirs.value() < kNumberMax;
   const bool mine_first =
       role_ != Role::target || (promote_.active && promote_.stage >= 2 && sb().term_own > theirs);
   if (!sane || mine_first) return send(wire::Type::term_nack);
@@ -276,10 +282,17 @@ void Mirror::Impl::on_term_taken(const MessageIn& in) {
 void Mirror::Impl::on_demoted(const MessageIn& in) {
   if (!streaming() || leading_ || !peer_is_source_) return close_link(Refusal::bad_message);
   peer_is_source_ = false;
-  const bool good = replica_uptodate_ && apply_idle();
-  if (good && peer().data != PeerData::lacks) peer().data = PeerData::handed_over;
-  const bool take_over = (in.header.flags & wire::kTakeOver) != 0 && good;
-  follow_ups_.push_back({wire::Type::demoted_ack, meta_.superblock_changed(), 0, take_over});
+  demoted_heard_ = true;
+  take_over_heard_ = (in.header.flags & wire::kTakeOver) != 0;
+  again_ = true;
+}
+
+// The source said that it stopped; it counts once all that came before is applied.
+void Mirror::Impl::take_note_of_demotion() {
+  demoted_heard_ = false;
+  const bool good = replica_uptodate_ && peer().data != PeerData::lacks;
+  if (good) peer().data = PeerData::handed_over;
+  follow_ups_.push_back({wire::Type::demoted_ack, meta_.superblock_changed(), 0, take_over_heard_ && good});
 }
 
 // Answers that wait for our superblock.
@@ -296,6 +309,7 @@ bool Mirror::Impl::pump_follower_tickets() {
     again_ = true;
   }
   if (attached_ && !resume_tried_ && phase_ == Phase::none) resume_by_itself();
+  if (demoted_heard_ && apply_idle()) take_note_of_demotion();
   bool progress = false;
   while (!follow_ups_.empty() && meta_.superblock_durable(follow_ups_.front().ticket)) {
     const FollowUp f = follow_ups_.front();
@@ -377,6 +391,7 @@ bool Mirror::Impl::pump_demote() {
       if (!detached_ && !local_flush_done(demote_.flush_ticket)) return false;
       if (in_stream_ && peer_stable_ < demote_.flush_point) return false;
       if (!in_stream_ && negotiating()) return false;
+      if (degrade_fact_ || degrade_running_) return false;
       drop_some(true);
       meta_.persist_pages();
       if (meta_.intents.changed()) meta_.want_record();
@@ -386,7 +401,7 @@ bool Mirror::Impl::pump_demote() {
       return true;
     case 2:
       if (meta_.failed() || detached_) demote_.stage = 3;
-      if (!meta_.superblock_durable(demote_.ticket) || !meta_.pages_durable(0)) return demote_.stage == 3;
+      if (!meta_.superblock_durable(demote_.ticket) || !meta_.pages_durable()) return demote_.stage == 3;
       if (meta_.intents.used_count() > 0 && drop_some(true)) meta_.want_record();
       if (meta_.intents.used_count() > 0 || !meta_.log_settled()) {
         if (!meta_.log_settled()) meta_.want_record();
@@ -405,7 +420,6 @@ bool Mirror::Impl::pump_demote() {
       finish_demote();
       return true;
     case 5: {
-      for (std::size_t n = 0; n < waiting_.size(); ++n) ops_[waiting_[n]].cancelled = true;
       fail_everything();
       role_ = Role::target;
       waiting_changed_ = true;
@@ -479,7 +493,7 @@ bool Mirror::Impl::pump_stop() {
         drop_some(true);
         meta_.persist_pages();
         if (meta_.intents.changed()) meta_.want_record();
-        if (!meta_.pages_durable(0) || !meta_.log_settled()) return false;
+        if (!meta_.pages_durable() || !meta_.log_settled()) return false;
         sb().clean = !detached_ && meta_.intents.used_count() == 0;
         stop_.ticket = meta_.superblock_changed();
       }

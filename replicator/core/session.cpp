@@ -204,13 +204,15 @@ void Mirror::Impl::dispatch_control(const MessageIn& in) {
     case wire::Type::term_taken:
       return on_term_taken(in);
     case wire::Type::term_ack:
-      if (promote_.active && promote_.stage == 3 && h.sequence == sb().term_own.value()) become_source();
+      if (promote_.active && promote_.stage == 3 && h.sequence == sb().term_own.value()) promote_.stage = 4;
+      again_ = true;
       return;
     case wire::Type::term_nack:
       if (promote_.active && promote_.stage == 3) abort_promote(Refusal::peer_refused);
       if (switchover_command_ != 0) {
         finish_command(switchover_command_, Refusal::peer_refused);
         switchover_command_ = 0;
+        switchover_deadline_ = Instant::never();
       }
       return;
     case wire::Type::switchover_request:
@@ -296,7 +298,8 @@ bool Mirror::Impl::pump_session() {
     case Phase::adopting:
       return pump_adopt();
     case Phase::idle:
-      if (!track_restart_ || !alone_ok()) return false;
+      // Frozen: there is no right to write alone, so waiting for the peer is all that is left.
+      if (!track_restart_ || !(alone_ok() || frozen_)) return false;
       track_restart_ = false;
       start_round();
       return true;
@@ -320,7 +323,7 @@ void Mirror::Impl::send_state() {
   b.term_seen = s.term_seen.value();
   b.history = my_history();
   b.base_for_you = peer().base_generation.value();
-  b.data_of_you = static_cast<std::uint8_t>(peer().data);
+  b.data_of_you = static_cast<std::uint8_t>(degrade_fact_ ? PeerData::lacks : peer().data);
   b.needs_full = peer().needs_full;
   b.your_identity = peer().identity;
   b.your_attach_count = peer().attach_count;
@@ -342,8 +345,13 @@ void Mirror::Impl::send_state() {
 void Mirror::Impl::on_state(const MessageIn& in) {
   const auto body = wire::decode_state(in.body);
   const bool sane = body.has_value() && hello_received_ && body->disk_state <= 3 && body->data_of_you <= 3 &&
-                    body->mode <= 2 && body->resolution <= 2 && body->history.count <= wire::kHistoryMax;
+                    body->mode <= 2 && body->resolution <= 2 && body->sequence_limit < kNumberMax &&
+                    body->term_own < kNumberMax && body->term_seen < kNumberMax && body->stable_sequence < kNumberMax && body->history.count <= wire::kHistoryMax;
   if (!sane) return close_link(Refusal::bad_message);
+  if (phase_ == Phase::idle && !paused_ && !track_restart_ && body->round <= round_) {
+    start_round();   // it asks, but our rounds crossed while the stream was stopped: a new one for both
+    return;
+  }
   if (body->round < round_) return;
   if (body->round > round_) {
     end_session(false);
@@ -358,6 +366,9 @@ void Mirror::Impl::on_state(const MessageIn& in) {
   peer_state_ = *body;
   state_received_ = true;
   again_ = true;
+  if (promote_.active && promote_.stage >= 2 && body->term_seen > sb().term_own.value()) {
+    abort_promote(Refusal::peer_took_term);
+  }
   // Somebody was promoted behind our back: whoever fenced us may write already.
   if (acting_source() && body->term_seen > sb().term_own.value() && !TB_MUTANT(older_term_accepted)) depose();
 }
@@ -370,6 +381,10 @@ NodeView Mirror::Impl::peer_view() const {
 }
 
 void Mirror::Impl::evaluate() {
+  if (acting_source() && peer_state_.term_seen > sb().term_own.value() && !TB_MUTANT(older_term_accepted)) {
+    depose();
+    return start_round();   // our state said otherwise
+  }
   verdict_ = decide(my_view(), peer_view());
   wire::VerdictBody b;
   b.kind = static_cast<std::uint8_t>(verdict_.kind);
@@ -412,6 +427,11 @@ void Mirror::Impl::enter_session() {
   leading_ = verdict_.leader == config_.node;
   peer_is_source_ = effective_source(peer_state_, my_state_);
   stream_count_ = 0;
+  // A source never follows; neither does a node that is about to become one.
+  if (!leading_ && (acting_source() || (promote_.active && promote_.stage > 0))) {
+    refusal_ = Refusal::two_sources;
+    return close_link(refusal_);
+  }
   if (!leading_) {
     phase_ = Phase::following;
     if (verdict_.kind == VerdictKind::resync && !verdict_.full && my_state_.dirty_regions > 0) send_bitmap();
@@ -430,7 +450,7 @@ void Mirror::Impl::enter_session() {
 void Mirror::Impl::end_session(bool link_lost) {
   if (leading_) end_leading();
   fail_peer_reads();
-  replica_uptodate_ = false;
+  replica_uptodate_ = demoted_heard_ = degrade_due_ = false;
   peer_is_source_ = false;
   leading_ = false;
   session_ = 0;
@@ -464,15 +484,18 @@ void Mirror::Impl::end_leading() {
   unapplied_messages_ = unapplied_bytes_ = 0;
   for (std::uint64_t s = ring_.head(); s < ring_.next(); ++s) {
     StreamEntry& e = ring_.at(s);
-    if (!e.sent || e.peer_done) continue;
+    if (!e.sent) continue;
+    // Answered ahead of an async peer, and now it does not get it: a fact to be written down at once.
+    if (!e.peer_done && e.client && e.op == kNoOp) degrade_fact_ = true;
     e.peer_done = true;
     if (e.op == kNoOp) continue;
+    // Also what the peer has applied: it is not in the ack set any more, and may lose it again.
     const OpIndex i = e.op;
     ops_[i].peer_lost = true;
     if (!ops_[i].local_pending) check_write(i);
   }
   ring_.retire();
-  if (!orphans_.empty()) request_degrade();
+  if (!orphans_.empty() || degrade_fact_) request_degrade();
 }
 
 }  // namespace twinblock::core

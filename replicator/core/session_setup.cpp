@@ -39,7 +39,7 @@ void Mirror::Impl::on_bitmap_data(const MessageIn& in) {
   const std::uint64_t region_size = sb().geometry.region_size;
   const std::uint64_t first = in.header.offset / region_size;
   const bool sane = phase_ == Phase::bitmap && in.header.offset % (region_size * 8) == 0 &&
-                    first < meta_.dirty.region_count() && in.body.size() <= kBitmapChunk;
+                    first < meta_.dirty.region_count() && in.body.size() <= kBitmapChunk && !in.body.empty();
   if (!sane) return close_link(Refusal::bad_message);
   meta_.merge_bits(RegionIndex{first}, in.body);
 }
@@ -106,7 +106,7 @@ bool Mirror::Impl::pump_prepare() {
       sb().sequence_limit = SequenceNumber{peer_state_.sequence_limit};
       numbering_ = false;
     }
-    if (!meta_.pages_durable(0) || !sequences_ready()) return false;
+    if (!meta_.pages_durable() || !sequences_ready()) return false;
     const bool same = verdict_.kind == VerdictKind::in_sync || verdict_.stays_promotable;
     remember_peer();
     bitmap::PeerRecord& p = peer();
@@ -145,6 +145,7 @@ bool Mirror::Impl::pump_prepare() {
 void Mirror::Impl::on_session_start(const MessageIn& in) {
   const auto body = wire::decode_session_start(in.body);
   const bool sane = body.has_value() && phase_ == Phase::following && body->history.count > 0 &&
+                    body->sequence_limit < kNumberMax && in.header.term < kNumberMax &&
                     body->mirror_id != 0 && (sb().mirror_id == 0 || sb().mirror_id == body->mirror_id) &&
                     (body->resync != 0) == (verdict_.kind == VerdictKind::resync) &&
                     (body->stays_promotable != 0) == verdict_.stays_promotable;
@@ -179,6 +180,7 @@ void Mirror::Impl::on_session_start(const MessageIn& in) {
     // We follow a source without a disk: it lacks everything from here on.
     peer().data = PeerData::lacks;
     peer().needs_full = true;
+    adopt_history(body->history);
   }
   session_ticket_ = degrade_ticket_ = meta_.superblock_changed();
   phase_ = Phase::adopting;
@@ -221,15 +223,14 @@ void Mirror::Impl::on_session_ready(const MessageIn& in) {
   unapplied_messages_ = unapplied_bytes_ = 0;
   last_progress_ = now_;
   in_ack_set_ = verdict_.kind == VerdictKind::in_sync || verdict_.stays_promotable;
-  degrade_wanted_ = alone_granted_ = false;
+  degrade_wanted_ = degrade_fact_ = alone_granted_ = false;
   if (frozen_) event(EventKind::unfrozen);
   frozen_ = false;
   if (detached_) degrade_acked_ = true;  // same generation: the peer has noted it
   event(EventKind::session_started, Refusal::none, session_, verdict_.rule);
   if (verdict_.kind == VerdictKind::resync)
     begin_resync();
-  else
-    check_orphans();
+  check_orphans();
   waiting_changed_ = again_ = true;
   resume_by_itself();
 }

@@ -13,7 +13,7 @@ namespace twinblock::core {
 bool Mirror::Impl::stream_message_ok(const MessageIn& in) const {
   const wire::Header& h = in.header;
   const bool is_read = h.type == wire::Type::read_request;
-  if (!streaming() || leading_ || apply_full()) return false;
+  if (!streaming() || leading_ || apply_full() || h.sequence >= kNumberMax) return false;
   // Counted by both sides: a lost or repeated message shows.
   if ((is_read ? h.sequence : h.handle) != stream_count_ + 1) return false;
   if (h.type == wire::Type::flush || h.type == wire::Type::resync_end) return h.sequence > received_;
@@ -174,6 +174,12 @@ void Mirror::Impl::on_barrier_flushed(int error) {
 
 bool Mirror::Impl::pump_barrier() {
   if (!barrier_superblock_) return false;
+  if (meta_.failed()) {   // never durable: the replica has failed, the barrier just ends
+    barrier_superblock_ = barrier_running_ = false;
+    apply_[barrier_entry_ - apply_popped_].done = true;
+    retire_apply();
+    return true;
+  }
   if (!meta_.superblock_durable(barrier_ticket_) && !TB_MUTANT(uptodate_before_superblock)) return false;
   barrier_superblock_ = barrier_running_ = false;
   ApplyEntry& e = apply_[barrier_entry_ - apply_popped_];

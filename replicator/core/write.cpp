@@ -191,7 +191,7 @@ void Mirror::Impl::start_write(OpIndex i) {
   op.peer_expected = in_ack_set_;
   const bool is_zero = op.kind == OpKind::zero;
   const std::uint64_t bytes = is_zero ? 0 : op.range.length.value();
-  op.sequence = ring_.push({i, op.sent, detached_, false, static_cast<std::uint32_t>(bytes), now_});
+  op.sequence = ring_.push({i, op.sent, detached_, false, true, static_cast<std::uint32_t>(bytes), now_});
   TB_ASSERT(op.sequence < sb().sequence_limit.value());
   if (op.sequence % (std::uint64_t{1} << 32) == 0) {   // now and then: is the block half used?
     reserve_sequences();
