@@ -251,8 +251,10 @@ Verdict decide(const NodeView& mine, const NodeView& theirs) {
     // Same generation, or the failed source's newest one, in which it has acknowledged nothing: it waited for
     // this very peer to note it. What an async source was ahead of its peer is lost only by a decision.
     const bool same = current(failed.state) == current(other.state) ||
-                      (failed.state.history.count > 1 && failed.state.history.entries[0].parent == current(other.state));
-    const bool waited = failed.state.dirty_regions == 0 || failed.state.mode == static_cast<std::uint8_t>(Mode::sync);
+                      (failed.state.history.count > 1 &&
+                       failed.state.history.entries[0].parent == current(other.state));
+    const bool waited =
+        failed.state.dirty_regions == 0 || failed.state.mode == static_cast<std::uint8_t>(Mode::sync);
     const bool complete = waited && static_cast<PeerData>(failed.state.data_of_you) != PeerData::lacks;
     if (a_failed != b_failed && effective_source(failed.state, other.state) && same && complete &&
         disk(other.state) == DiskState::consistent) {
