@@ -107,6 +107,7 @@ class Rules(Tree):
             ("base/a.cpp", "// " + "x" * 120 + "\n", "123 columns"),
             ("base/a.cpp", "int x;\n" * 701, "701 lines"),
             ("base/a.cpp", "void f(int a) {\n" + "  g();\n" * 120 + "}\n", "function of 122 lines"),
+            ("replicator/core/impl.hpp", "#pragma once\n" + "int x;\n" * 560, "561 lines"),
             ("replicator/core/a.cpp", "#include <thread>\n", "only decides"),
             ("replicator/core/a.cpp", "#include <sys/socket.h>\n", "only decides"),
             ("replicator/core/a.cpp", "void f() { co_await x; }\n", "only decides"),
@@ -191,6 +192,13 @@ class Summary(Tree):
             code, text = self.run_summary([self.PASS, case])
             self.assertEqual(code, 1)
             self.assertTrue(text.endswith("1 passed, 1 failed, 0 skipped\n"), text)
+
+    def test_a_skip_inside_a_script_that_passed_is_seen(self):
+        part = '<testcase name="e" status="run"><system-out>PASS x\nSKIP: y: no fuse\n</system-out></testcase>'
+        code, text = self.run_summary([part])
+        self.assertEqual(code, 0)
+        self.assertTrue(text.endswith("1 passed, 0 failed, 1 skipped\n"), text)
+        self.assertIn("e: y: no fuse", text)
 
     def test_nothing_ran_fails(self):
         self.assertEqual(self.run_summary([])[0], 1)
