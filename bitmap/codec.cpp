@@ -56,6 +56,7 @@ void put_flags(Block out, const Superblock& sb) {
   put(out, layout::kClean, static_cast<std::uint8_t>(sb.clean));
   put(out, layout::kLostCache, static_cast<std::uint8_t>(sb.lost_cache));
   put(out, layout::kBootId, sb.boot_id);
+  put(out, layout::kAckedAhead, static_cast<std::uint8_t>(sb.acked_ahead));
   put(out, layout::kResyncActive, static_cast<std::uint8_t>(sb.resync.active));
   put(out, layout::kResyncFrom, sb.resync.from.value());
   put(out, layout::kResolution, static_cast<std::uint8_t>(sb.resolution));

@@ -114,6 +114,7 @@ void decode_flags(Checked& in, Superblock& sb) {
   sb.clean = in.flag(layout::kClean);
   sb.lost_cache = in.flag(layout::kLostCache);
   sb.boot_id = in.u64(layout::kBootId);
+  sb.acked_ahead = in.flag(layout::kAckedAhead);
   sb.resync.active = in.flag(layout::kResyncActive);
   sb.resync.from = in.node(layout::kResyncFrom);
   sb.resolution = in.enumeration(layout::kResolution, Resolution::discard);

@@ -63,6 +63,7 @@ inline constexpr Field kWasSource{"was_source", 226, 1};
 inline constexpr Field kClean{"clean", 227, 1};
 inline constexpr Field kLostCache{"lost_cache", 231, 1};
 inline constexpr Field kBootId{"boot_id", 232, 8};
+inline constexpr Field kAckedAhead{"acked_ahead", 240, 1};
 inline constexpr Field kResyncActive{"resync_active", 228, 1};
 inline constexpr Field kResyncFrom{"resync_from", 229, 1};
 inline constexpr Field kResolution{"resolution", 230, 1};
@@ -77,7 +78,7 @@ inline constexpr std::array kSuperblock{
     kStableSequence,   kAttachCount,      kResolutionAgainst,  kResyncGeneration, kResyncCursor,
     kDiskIdentity,     kDiskSampleHash,   kNode,               kDiskState,        kWasSource,
     kClean,            kResyncActive,     kResyncFrom,         kResolution,       kLostCache,
-    kBootId,           Field{"reserved", 240, 16},
+    kBootId,           kAckedAhead,       Field{"reserved", 241, 15},
     kPeers,            kGenerations,      Field{"reserved", 1824, 2272}};
 
 // One element of `peers`.

@@ -85,6 +85,9 @@ struct Superblock {
   // The machine went down without a clean stop since the replicas were last equal: data that was written but
   // not flushed may be gone from this disk. boot_id names the boot of the last attach (0: unknown).
   bool lost_cache = false;
+  // As source it may have answered writes that the peer has not received yet (mode async). Durable before the
+  // first such answer; a changed mode in the configuration does not make it forgotten.
+  bool acked_ahead = false;
   std::uint64_t boot_id = 0;
   std::uint32_t generation_count = 0;    // valid entries of `generations`; [0] is the current one
   std::array<GenerationEntry, kHistoryMax + 1> generations{};

@@ -238,7 +238,7 @@ Verdict decide(const NodeView& mine, const NodeView& theirs) {
     }
     const NodeView& empty = has_data(a) ? b : a;
     Verdict v = resync(12, full, empty, true);
-    v.full = !first_resync_resumable(full, empty);
+    v.full = !first_resync_resumable(full, empty) || rolled_back(empty, full.state);
     return v;
   }
   if (a.mirror_id != b.mirror_id) return refuse(20, Refusal::mirror_id);

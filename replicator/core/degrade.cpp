@@ -10,7 +10,9 @@ namespace twinblock::core {
 
 // The peer is durably known to lack something of our generation: it is not waited for.
 bool Mirror::Impl::alone_ok() const {
-  const bool right = lacks_by_right_ || alone_granted_ || policy().write_alone == WriteAlone::free;
+  // A target under resync is durably inconsistent: nobody promotes it, so no right is needed beside it.
+  const bool right =
+      lacks_by_right_ || alone_granted_ || in_stream_ || policy().write_alone == WriteAlone::free;
   return peer().data == PeerData::lacks && right && meta_.superblock_durable(degrade_ticket_);
 }
 
@@ -30,7 +32,7 @@ bool Mirror::Impl::pump_degrade() {
   if (degrade_running_) {
     if (!meta_.superblock_durable(degrade_ticket_)) return false;
     degrade_running_ = false;
-    event(EventKind::degraded, Refusal::none, sb().current().value());
+    if (!in_stream_) event(EventKind::degraded, Refusal::none, sb().current().value());
     check_orphans();
     waiting_changed_ = true;
     return true;

@@ -157,6 +157,7 @@ struct Mirror::Impl {
   bool try_start(OpIndex i);
   bool try_start_write(OpIndex i);
   bool ensure_intent(Op& op);
+  [[nodiscard]] Mode answer_mode();
   void start_write(OpIndex i);
   [[nodiscard]] bool stream_has_room(std::uint64_t bytes);
   bool write_gate(std::uint64_t bytes);
@@ -380,6 +381,7 @@ struct Mirror::Impl {
   // writing alone
   bool degrade_wanted_ = false;
   bool degrade_running_ = false;
+  Metadata::Ticket ahead_ticket_ = 0;
   bool degrade_fact_ = false;  // the peer lacks writes that were answered ahead of it (async)
   // "The peer lacks something" was written down with the right to write alone. Not so after a restart, or when
   // a handshake made the peer a target of resync.

@@ -240,7 +240,7 @@ bool Mirror::Impl::pump_once() {
 
 Instant Mirror::Impl::next_deadline() const {
   Instant t = std::min(intent_check_at_, switchover_deadline_);
-  if (promote_.active && (promote_.stage == 0 || promote_.stage == 3)) t = std::min(t, promote_.deadline);
+  if (promote_.active && (promote_.stage == 0 || promote_.stage >= 3)) t = std::min(t, promote_.deadline);
   if (demote_.active && demote_.stage <= 3) t = std::min(t, demote_.deadline);
   if (resync_may_start() && !resync_end_sent_) t = std::min(t, resync_retry_at_);
   if (link_ != 0 && !link_closing_) t = std::min(t, phase_deadline_);
@@ -249,7 +249,7 @@ Instant Mirror::Impl::next_deadline() const {
     t = std::min(t, last_received_ + policy().peer_timeout);
     if (in_stream_ && unapplied_messages_ > 0) t = std::min(t, last_progress_ + policy().peer_timeout * 2);
   }
-  if (streaming() && !leading_ && stable_ > sb().stable_sequence.value()) {
+  if (streaming() && !detached_ && (leading_ ? local_stable_ : stable_) > sb().stable_sequence.value()) {
     t = std::min(t, stable_saved_at_ + Duration::seconds(10));
   }
   return t;

@@ -47,7 +47,7 @@ void Mirror::Impl::on_command(const Command& in) {
       waiting_changed_ = again_ = true;
       return finish_command(in.id, Refusal::none);
     case Verb::confirm_dead:
-      alone_granted_ = true;
+      alone_granted_ = !in_stream_;   // said of a peer that is here it means nothing
       waiting_changed_ = again_ = true;
       return finish_command(in.id, Refusal::none);
     case Verb::release_resync:
@@ -87,7 +87,8 @@ void Mirror::Impl::on_resync_command(const Command& in) {
 }
 
 void Mirror::Impl::on_resolve(const Command& in, Resolution resolution) {
-  if (refusal_ != Refusal::split_brain) return finish_command(in.id, Refusal::no_split_brain);
+  const bool open = refusal_ == Refusal::split_brain || refusal_ == Refusal::no_good_copy;
+  if (!open) return finish_command(in.id, Refusal::no_split_brain);
   if (role_ == Role::source && resolution == Resolution::discard)
     return finish_command(in.id, Refusal::already_source);
   if (resolve_command_ != 0) return finish_command(in.id, Refusal::busy);
@@ -198,6 +199,10 @@ bool Mirror::Impl::pump_promote() {
       promote_.stage = 3;
       return true;
     case 4:
+      if (meta_.failed() || detached_ || late) {
+        abort_promote(late ? Refusal::timeout : Refusal::replica_failed);
+        return true;
+      }
       if (!apply_idle() || !meta_.superblock_durable(promote_.ticket)) return false;
       become_source();   // what was received before is applied: nothing lands on our own writes
       return true;
@@ -236,7 +241,7 @@ void Mirror::Impl::persist_promotion() {
 
 void Mirror::Impl::become_source() {
   const CommandId id = promote_.command;
-  if (promote_.confirm_dead || promote_.force) alone_granted_ = true;
+  if ((promote_.confirm_dead || promote_.force) && !streaming()) alone_granted_ = true;
   promote_ = {};
   role_ = Role::source;
   export_open_ = true;
@@ -272,6 +277,7 @@ void Mirror::Impl::on_term_taken(const MessageIn& in) {
       role_ != Role::target || (promote_.active && promote_.stage >= 2 && sb().term_own > theirs);
   if (!sane || mine_first) return send(wire::Type::term_nack);
   if (promote_.active) abort_promote(Refusal::peer_took_term);
+  demoted_heard_ = false;
   sb().term_seen = theirs;
   sb().was_source = false;
   if (peer().data == PeerData::handed_over) peer().data = PeerData::maybe_current;
@@ -356,6 +362,10 @@ void Mirror::Impl::begin_demote(CommandId id, bool take_over, bool stopping) {
 
 void Mirror::Impl::abort_demote(Refusal why) {
   const CommandId id = demote_.command;
+  if (!sb().was_source) {
+    sb().was_source = true;
+    meta_.superblock_changed();
+  }
   demote_ = {};
   role_ = Role::source;
   export_open_ = true;
@@ -391,7 +401,7 @@ bool Mirror::Impl::pump_demote() {
       if (!detached_ && !local_flush_done(demote_.flush_ticket)) return false;
       if (in_stream_ && peer_stable_ < demote_.flush_point) return false;
       if (!in_stream_ && negotiating()) return false;
-      if (degrade_fact_ || degrade_running_) return false;
+      if ((degrade_fact_ && !detached_) || degrade_running_) return false;
       drop_some(true);
       meta_.persist_pages();
       if (meta_.intents.changed()) meta_.want_record();

@@ -186,7 +186,7 @@ void Mirror::Impl::dispatch_control(const MessageIn& in) {
       event(EventKind::peer_disk_failed, Refusal::peer_disk_failed, h.aux);
       return close_link(Refusal::peer_disk_failed);
     case wire::Type::stable_saved:
-      if (leading_ && h.sequence > peer().stable_sequence.value() && h.sequence <= peer_stable_) {
+      if (h.sequence > peer().stable_sequence.value() && h.sequence < (leading_ ? peer_stable_ + 1 : kNumberMax)) {
         peer().stable_sequence = SequenceNumber{h.sequence};
         meta_.superblock_changed();
       }
@@ -285,6 +285,12 @@ bool Mirror::Impl::pump_session() {
   if (link_ == 0 || link_closing_) return false;
   switch (phase_) {
     case Phase::hello:
+      if (hello_received_ && paused_) {   // the link stays, the stream does not begin
+        send(wire::Type::paused);
+        phase_ = Phase::idle;
+        phase_deadline_ = Instant::never();
+        return true;
+      }
       if (!hello_received_ || !can_negotiate()) return false;
       start_round();
       return true;
@@ -318,7 +324,7 @@ void Mirror::Impl::send_state() {
   b.disk_state = static_cast<std::uint8_t>(detached_ || meta_.failed() ? DiskState::failed : s.disk_state);
   b.was_source = s.was_source;
   b.clean = !s.lost_cache;
-  b.mode = static_cast<std::uint8_t>(policy().mode);
+  b.mode = static_cast<std::uint8_t>(s.acked_ahead ? Mode::async : policy().mode);
   b.term_own = s.term_own.value();
   b.term_seen = s.term_seen.value();
   b.history = my_history();
@@ -470,7 +476,7 @@ void Mirror::Impl::end_leading() {
   sent_pieces_.clear();
   demand_region_ = UINT64_MAX;
   if (!in_stream_) return;
-  in_stream_ = in_ack_set_ = false;
+  in_stream_ = in_ack_set_ = alone_granted_ = false;
   const std::uint64_t per_extent = sb().geometry.regions_per_extent();
   for (IntentSlot& slot : meta_.intents.slots()) {
     if (slot.used && slot.sent_max > peer_stable_ && !TB_MUTANT(bits_not_set_on_link_loss)) {

@@ -113,13 +113,13 @@ bool Mirror::Impl::pump_prepare() {
     p.base_generation = GenerationId{peer_state_.history.count == 0 ? 0 : peer_state_.history.entries[0].id};
     if (!(detached_ && verdict_.kind == VerdictKind::in_sync)) p.needs_full = false;
     if (verdict_.kind == VerdictKind::in_sync) sb().lost_cache = false;
-    // A peer of our own generation still counts as complete until it has marked itself: from here on ours has
-    // to be a newer one, or it could be promoted in our place after we wrote alone (P7).
-    if (!same && p.base_generation == sb().current()) new_generation(GenerationCause::degraded);
-    if (!same && p.data != PeerData::lacks) lacks_by_right_ = false;
-    if (!same)
+    // A peer of our own generation counts as complete, and may be promoted, until it has marked itself: only
+    // then (session_ready) it is one that lacks something. Meanwhile nothing is answered without it.
+    if (verdict_.kind == VerdictKind::in_sync) sb().lost_cache = false;
+    const bool same_generation = p.base_generation == sb().current();
+    if (!same && !same_generation)
       p.data = PeerData::lacks;
-    else if (p.data != PeerData::handed_over || role_ == Role::source)
+    else if (same && (p.data != PeerData::handed_over || role_ == Role::source))
       p.data = PeerData::maybe_current;
     sb().resolution = Resolution::none;
     sb().term_seen = std::max(sb().term_seen, Term{peer_state_.term_seen});
@@ -223,6 +223,12 @@ void Mirror::Impl::on_session_ready(const MessageIn& in) {
   unapplied_messages_ = unapplied_bytes_ = 0;
   last_progress_ = now_;
   in_ack_set_ = verdict_.kind == VerdictKind::in_sync || verdict_.stays_promotable;
+  if (verdict_.kind == VerdictKind::resync && !verdict_.stays_promotable && peer().data != PeerData::lacks) {
+    peer().data = PeerData::lacks;   // it is durably inconsistent now
+    lacks_by_right_ = false;
+    degrade_ticket_ = meta_.superblock_changed();
+    degrade_running_ = true;   // who waits is answered when this is durable
+  }
   degrade_wanted_ = degrade_fact_ = alone_granted_ = false;
   if (frozen_) event(EventKind::unfrozen);
   frozen_ = false;

@@ -228,17 +228,18 @@ void Mirror::Impl::send_ack() {
   send_header(h);
 }
 
-// What we report as saved is what the leader may hold against us after a restore from backup.
+// What one side reports as saved is what the other may hold against it after a restore from backup.
 void Mirror::Impl::save_stable() {
-  if (!streaming() || leading_ || detached_) return;
+  if (!streaming() || detached_) return;
   if (stable_saving_ != 0 && meta_.superblock_durable(stable_ticket_)) {
     send(wire::Type::stable_saved, stable_saving_);
     stable_saving_ = 0;
   }
-  if (now_ - stable_saved_at_ < Duration::seconds(10) || stable_ <= sb().stable_sequence.value()) return;
+  const std::uint64_t stable = leading_ ? local_stable_ : stable_;
+  if (now_ - stable_saved_at_ < Duration::seconds(10) || stable <= sb().stable_sequence.value()) return;
   stable_saved_at_ = now_;
-  sb().stable_sequence = SequenceNumber{stable_};
-  stable_saving_ = stable_;
+  sb().stable_sequence = SequenceNumber{stable};
+  stable_saving_ = stable;
   stable_ticket_ = meta_.superblock_changed();
 }
 

@@ -177,23 +177,34 @@ bool Mirror::Impl::write_gate(std::uint64_t bytes) {
     return detached_ && in_ack_set_ && degrade_acked_ && stream_has_room(bytes);
   }
   if (in_stream_) return stream_has_room(bytes);
+  if (phase_ == Phase::preparing && !sequences_ready()) return false;   // new numbers begin with an empty ring
   if (alone_ok()) return true;
   if (!negotiating()) request_degrade();
   return TB_MUTANT(bump_after_ack);
+}
+
+// Async answers begin once it is durable that we may be ahead of the peer; until then they wait like sync.
+Mode Mirror::Impl::answer_mode() {
+  if (policy().mode != Mode::async) return policy().mode;
+  if (!sb().acked_ahead) {
+    sb().acked_ahead = true;
+    ahead_ticket_ = meta_.superblock_changed();
+  }
+  return meta_.superblock_durable(ahead_ticket_) ? Mode::async : Mode::sync;
 }
 
 void Mirror::Impl::start_write(OpIndex i) {
   Op& op = ops_[i];
   TB_ASSERT(!ring_.full());
   op.started = true;
-  op.mode = policy().mode;
+  op.mode = answer_mode();
   op.sent = in_stream_;
   op.peer_expected = in_ack_set_;
   const bool is_zero = op.kind == OpKind::zero;
   const std::uint64_t bytes = is_zero ? 0 : op.range.length.value();
   op.sequence = ring_.push({i, op.sent, detached_, false, true, static_cast<std::uint32_t>(bytes), now_});
   TB_ASSERT(op.sequence < sb().sequence_limit.value());
-  if (op.sequence % (std::uint64_t{1} << 32) == 0) {   // now and then: is the block half used?
+  if (op.sequence % (std::uint64_t{1} << 32) == 0 && numbering_) {   // now and then: is the block half used?
     reserve_sequences();
     meta_.superblock_changed();
   }
@@ -298,6 +309,10 @@ void Mirror::Impl::on_ack(std::uint64_t received, std::uint64_t applied, std::ui
       ops_[e.op].received = ops_[e.op].applied = true;
       check_write(e.op);
     }
+  }
+  if (sb().acked_ahead && policy().mode != Mode::async && unapplied_messages_ == 0 && in_ack_set_) {
+    sb().acked_ahead = false;   // it has caught up, and nothing is answered ahead of it any more
+    meta_.superblock_changed();
   }
   if (received > peer_received_ || applied > peer_applied_ || stable > peer_stable_) last_progress_ = now_;
   peer_received_ = std::max(peer_received_, received);
