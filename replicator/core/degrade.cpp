@@ -37,6 +37,7 @@ bool Mirror::Impl::pump_degrade() {
     waiting_changed_ = true;
     return true;
   }
+  if (degrade_fact_ && alone_ok()) degrade_fact_ = false;   // written down already
   if (degrade_fact_ && !in_stream_ && !negotiating() && acting_source()) degrade_wanted_ = true;
   if (!degrade_wanted_) return false;
   if (in_stream_ || negotiating() || !acting_source() || detached_ || meta_.failed() || alone_ok()) {

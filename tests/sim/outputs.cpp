@@ -59,7 +59,7 @@ void World::on_meta_write(Node& n, const core::MetaWrite& io) {
 void World::on_event(Node& n, const core::Event& e) {
   mix(static_cast<std::uint64_t>(e.kind));
   if (e.kind == core::EventKind::split_brain) n.saw_split_brain = true;
-  if (e.kind == core::EventKind::disk_failed) n.cache_lost = true;  // unknown since the last good flush
+  if (e.kind == core::EventKind::disk_failed) n.disk_lost = true;
   if (e.kind == core::EventKind::stopped) n.stopped = true;
 }
 
@@ -246,6 +246,7 @@ void World::cut_link() {
     network_.sides[index(n)].coming = false;
     link_down(n, random_.one_in(2) ? 0 : jitter(5 * kMillisecond));
   }
+  dial();   // a link cut before it came up on either side is dialled again, too
 }
 
 void World::dial() {
