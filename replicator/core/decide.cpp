@@ -106,7 +106,12 @@ const NodeView& first_leader(const NodeView& a, const NodeView& b) {
   // in sync has everything that was acknowledged.
   const auto async = static_cast<std::uint8_t>(Mode::async);
   if (a.state.clean != b.state.clean && a.state.mode != async && b.state.mode != async) {
-    return a.state.clean != 0 ? a : b;
+    const NodeView& intact = a.state.clean != 0 ? a : b;
+    const NodeView& lost = a.state.clean != 0 ? b : a;
+    // memsync: what a target had received but not written went with its process.
+    const auto sync = static_cast<std::uint8_t>(Mode::sync);
+    const bool written = a.state.mode == sync && b.state.mode == sync;
+    if (written || lost.state.your_attach_count == intact.state.attach_count) return intact;
   }
   if (a.state.term_own != b.state.term_own) return a.state.term_own > b.state.term_own ? a : b;
   if (a.state.was_source != b.state.was_source) return a.state.was_source != 0 ? a : b;
