@@ -30,8 +30,8 @@ struct LogField {
   LogField(std::string_view n, const std::string& v) : name{n}, value{v} {}
   LogField(std::string_view n, bool v) : name{n}, value{v ? "true" : "false"} {}
   template <std::integral Integer>
-  requires(!std::same_as<Integer, bool>) LogField(std::string_view n, Integer v)
-      : name{n}, value{std::to_string(v)} {}
+    requires(!std::same_as<Integer, bool>)
+  LogField(std::string_view n, Integer v) : name{n}, value{std::to_string(v)} {}
 };
 using LogFields = std::initializer_list<LogField>;
 

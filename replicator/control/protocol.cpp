@@ -199,7 +199,7 @@ class Reader {
     if (ok()) out = value;
   }
   template <class Enum>
-  requires std::is_enum_v<Enum>
+    requires std::is_enum_v<Enum>
   void read(const char* key, Enum& out, bool required = true) {
     std::string word;
     if (find(key, required) == nullptr) return;

@@ -28,20 +28,20 @@ struct BackingPlan {
   NodeIndex node;
   std::uint32_t region_size = 64u << 10;
   std::uint32_t hot_extents = 256;
-  std::uint32_t logical_block_size = 0;   // 0: the disk's
+  std::uint32_t logical_block_size = 0;  // 0: the disk's
 };
 
 struct Backing {
   std::unique_ptr<ring::Disk> data;
   std::unique_ptr<ring::Disk> metadata;
   bitmap::Recovered recovered;
-  std::vector<std::string> notes;         // for the log: what is unusual and was accepted
+  std::vector<std::string> notes;  // for the log: what is unusual and was accepted
 };
 
 struct CreateOptions {
-  bool source = false;                    // this disk's content is the mirror's; it is not changed
-  bool force = false;                     // overwrite a signature, or metadata that is there already
-  std::optional<ByteCount> size;          // make a zero-filled data file of this size if there is none
+  bool source = false;            // this disk's content is the mirror's; it is not changed
+  bool force = false;             // overwrite a signature, or metadata that is there already
+  std::optional<ByteCount> size;  // make a zero-filled data file of this size if there is none
 };
 
 // Problem::retry: the disk is locked, perhaps by a predecessor whose last I/O has not ended yet.

@@ -9,7 +9,9 @@ namespace twinblock::engine {
 DiskQueue::DiskQueue(const ShardContext& shard, ring::Disk& disk, DiskQueueOwner& owner, Duration timeout)
     : shard_{shard}, disk_{disk}, owner_{owner}, timeout_{timeout} {}
 
-DiskQueue::~DiskQueue() { TB_ASSERT(idle()); }
+DiskQueue::~DiskQueue() {
+  TB_ASSERT(idle());
+}
 
 void DiskQueue::Entry::on_zero(ring::ZeroRequest* request, int result) {
   Entry& entry = static_cast<Zero*>(request)->entry;
@@ -36,12 +38,18 @@ void DiskQueue::start(const DiskRequest& request) {
     bytes = shard_.arena.bytes(request.buffer).first(request.range.length.value());
   }
   switch (request.verb) {
-    case core::DiskVerb::read: disk_.read(entry.op, bytes, request.range.offset); break;
-    case core::DiskVerb::write: disk_.write(entry.op, bytes, request.range.offset, durability); break;
+    case core::DiskVerb::read:
+      disk_.read(entry.op, bytes, request.range.offset);
+      break;
+    case core::DiskVerb::write:
+      disk_.write(entry.op, bytes, request.range.offset, durability);
+      break;
     case core::DiskVerb::zero:
       disk_.write_zeroes(entry.zero, request.range, request.may_unmap, durability);
       break;
-    case core::DiskVerb::flush: disk_.flush(entry.op); break;
+    case core::DiskVerb::flush:
+      disk_.flush(entry.op);
+      break;
   }
 }
 

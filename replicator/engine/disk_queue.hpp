@@ -20,7 +20,7 @@ struct DiskRequest {
   bool may_unmap = false;
   core::OpId id = 0;
   ByteRange range;
-  ring::BufferHandle buffer;   // read, write: the queue takes a reference of its own
+  ring::BufferHandle buffer;  // read, write: the queue takes a reference of its own
 };
 
 class DiskQueueOwner {
@@ -72,7 +72,7 @@ class DiskQueue {
   struct Expiry {
     Instant at;
     Entry* entry;
-    std::uint64_t serial;   // the entry may serve another request by then
+    std::uint64_t serial;  // the entry may serve another request by then
   };
 
   void finish(Entry& entry, int result);
@@ -83,7 +83,7 @@ class DiskQueue {
   Duration timeout_;
   std::vector<std::unique_ptr<Entry>> entries_;
   std::vector<Entry*> free_;
-  std::deque<Expiry> expiries_;   // in order of time: the limit is the same for all
+  std::deque<Expiry> expiries_;  // in order of time: the limit is the same for all
   std::uint64_t serial_ = 0;
   std::uint32_t in_flight_ = 0;
   std::uint32_t quarantined_ = 0;

@@ -17,36 +17,51 @@ std::string hex(std::uint64_t value) {
 
 std::string_view word(bitmap::GenerationCause cause) {
   switch (cause) {
-    case bitmap::GenerationCause::created: return "created";
-    case bitmap::GenerationCause::degraded: return "degraded";
-    case bitmap::GenerationCause::forced: return "forced";
-    case bitmap::GenerationCause::resolved: return "resolved";
-    case bitmap::GenerationCause::rewind: return "rewind";
+    case bitmap::GenerationCause::created:
+      return "created";
+    case bitmap::GenerationCause::degraded:
+      return "degraded";
+    case bitmap::GenerationCause::forced:
+      return "forced";
+    case bitmap::GenerationCause::resolved:
+      return "resolved";
+    case bitmap::GenerationCause::rewind:
+      return "rewind";
   }
   return "?";
 }
 
 std::string_view word(bitmap::DiskState state) {
   switch (state) {
-    case bitmap::DiskState::inconsistent: return "inconsistent";
-    case bitmap::DiskState::outdated: return "outdated";
-    case bitmap::DiskState::consistent: return "consistent";
-    case bitmap::DiskState::failed: return "failed";
+    case bitmap::DiskState::inconsistent:
+      return "inconsistent";
+    case bitmap::DiskState::outdated:
+      return "outdated";
+    case bitmap::DiskState::consistent:
+      return "consistent";
+    case bitmap::DiskState::failed:
+      return "failed";
   }
   return "?";
 }
 
 std::string_view word(bitmap::PeerData data) {
   switch (data) {
-    case bitmap::PeerData::unknown: return "unknown";
-    case bitmap::PeerData::maybe_current: return "maybe-current";
-    case bitmap::PeerData::lacks: return "lacks";
-    case bitmap::PeerData::handed_over: return "handed-over";
+    case bitmap::PeerData::unknown:
+      return "unknown";
+    case bitmap::PeerData::maybe_current:
+      return "maybe-current";
+    case bitmap::PeerData::lacks:
+      return "lacks";
+    case bitmap::PeerData::handed_over:
+      return "handed-over";
   }
   return "?";
 }
 
-std::string boolean(bool value) { return value ? "true" : "false"; }
+std::string boolean(bool value) {
+  return value ? "true" : "false";
+}
 
 std::string history_json(const bitmap::Superblock& s) {
   std::string out = "[";
@@ -81,15 +96,14 @@ std::string json_quote(std::string_view text) {
 std::string explain_json(const bitmap::Superblock& s, NodeIndex peer,
                          const std::optional<core::MirrorSnapshot>& snapshot) {
   const bitmap::PeerRecord& p = s.peers[peer.value()];
-  std::string out = "{\"mirror_id\":" + hex(s.mirror_id) + ",\"node\":" + std::to_string(s.node.value()) +
-                    ",\"disk_state\":" + json_quote(word(s.disk_state)) +
-                    ",\"was_source\":" + boolean(s.was_source) + ",\"clean\":" + boolean(s.clean) +
-                    ",\"term_own\":" + std::to_string(s.term_own.value()) +
-                    ",\"term_seen\":" + std::to_string(s.term_seen.value()) +
-                    ",\"history\":" + history_json(s) + ",\"peer\":{\"known\":" + boolean(p.identity != 0) +
-                    ",\"data\":" + json_quote(word(p.data)) +
-                    ",\"base_generation\":" + hex(p.base_generation.value()) +
-                    ",\"needs_full\":" + boolean(p.needs_full) + "}";
+  std::string out =
+      "{\"mirror_id\":" + hex(s.mirror_id) + ",\"node\":" + std::to_string(s.node.value()) +
+      ",\"disk_state\":" + json_quote(word(s.disk_state)) + ",\"was_source\":" + boolean(s.was_source) +
+      ",\"clean\":" + boolean(s.clean) + ",\"term_own\":" + std::to_string(s.term_own.value()) +
+      ",\"term_seen\":" + std::to_string(s.term_seen.value()) + ",\"history\":" + history_json(s) +
+      ",\"peer\":{\"known\":" + boolean(p.identity != 0) + ",\"data\":" + json_quote(word(p.data)) +
+      ",\"base_generation\":" + hex(p.base_generation.value()) + ",\"needs_full\":" + boolean(p.needs_full) +
+      "}";
   if (snapshot) {
     out += ",\"rule\":" + std::to_string(snapshot->verdict_rule) +
            ",\"refusal\":" + json_quote(refusal_text(snapshot->refusal).word) +

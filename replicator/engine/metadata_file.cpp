@@ -93,7 +93,7 @@ ErrorCode write_new_metadata(const std::string& path, std::span<const std::byte>
   const std::vector<std::byte> none(kSuperblocks);
   if (const ErrorCode failed = file.write(none, 0); failed) return failed;
   if (const ErrorCode failed = file.write(area.subspan(kSuperblocks), kSuperblocks); failed) return failed;
-  if (fsync(file.fd()) != 0) return system_error(errno);   // the length too
+  if (fsync(file.fd()) != 0) return system_error(errno);  // the length too
   sync_folder_of(path);
   return file.write(area.first(kSuperblocks), 0);
 }

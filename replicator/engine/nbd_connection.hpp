@@ -50,24 +50,24 @@ class NbdConnection final : private ring::StreamHandler, private PieceClient, pr
 
  private:
   static constexpr std::size_t kRequestCount = 128;
-  static constexpr std::size_t kPiecesMax = 48;     // 32 MiB in pieces of 1 MiB, cut at extents
-  static constexpr std::uint32_t kZeroWindow = 4;   // pieces of one zeroing request at once
+  static constexpr std::size_t kPiecesMax = 48;    // 32 MiB in pieces of 1 MiB, cut at extents
+  static constexpr std::uint32_t kZeroWindow = 4;  // pieces of one zeroing request at once
 
   struct PieceRef {
     PieceId id = 0;
     bool running = false;
-    ring::BufferHandle buffer;     // of reads, once answered
+    ring::BufferHandle buffer;  // of reads, once answered
     std::uint32_t length = 0;
   };
   struct ClientRequest {
     nbd::Request request;
     bool used = false;
-    bool whole = false;            // all pieces are submitted
+    bool whole = false;  // all pieces are submitted
     nbd::Status status{};
-    std::uint32_t pending = 0;     // pieces not answered
+    std::uint32_t pending = 0;  // pieces not answered
     std::uint32_t piece_count = 0;
-    std::uint32_t submitted = 0;   // of piece_count
-    std::uint64_t done = 0;        // bytes submitted as pieces
+    std::uint32_t submitted = 0;  // of piece_count
+    std::uint64_t done = 0;       // bytes submitted as pieces
     std::array<PieceRef, kPiecesMax> pieces;
   };
   enum class Start : std::uint8_t { kStarted, kBlocked };
@@ -119,18 +119,18 @@ class NbdConnection final : private ring::StreamHandler, private PieceClient, pr
   Instant opened_;
   bool pumping_ = false;
   bool output_in_flight_ = false;
-  bool draining_ = false;          // the client said goodbye, or we stop
-  bool gone_ = false;              // no answer can be sent any more
+  bool draining_ = false;  // the client said goodbye, or we stop
+  bool gone_ = false;      // no answer can be sent any more
   bool finished_ = false;
-  bool busy_ = false;              // the session wants no more requests for now
+  bool busy_ = false;  // the session wants no more requests for now
   std::size_t output_size_ = 0;
 
   std::unique_ptr<std::array<ClientRequest, kRequestCount>> requests_;
   std::vector<std::uint32_t> free_requests_;
-  std::deque<std::uint32_t> waiting_answers_;    // no room in the send queue
-  std::deque<std::uint32_t> starved_zeroes_;     // no slot for their next piece
+  std::deque<std::uint32_t> waiting_answers_;  // no room in the send queue
+  std::deque<std::uint32_t> starved_zeroes_;   // no slot for their next piece
   std::uint32_t pieces_pending_ = 0;
-  std::uint32_t sending_ = 0;                    // requests whose answer is queued
+  std::uint32_t sending_ = 0;  // requests whose answer is queued
 
   // What is being started and could not go on yet, or whose payload arrives.
   static constexpr std::uint32_t kNone = UINT32_MAX;
@@ -139,7 +139,7 @@ class NbdConnection final : private ring::StreamHandler, private PieceClient, pr
   ring::BufferHandle payload_;
   std::uint32_t payload_size_ = 0;
   std::uint32_t payload_filled_ = 0;
-  bool payload_direct_ = false;                  // the socket receives into payload_
+  bool payload_direct_ = false;  // the socket receives into payload_
 };
 
 }  // namespace twinblock::engine

@@ -43,7 +43,9 @@ Result<void> NbdServer::adopt(int fd) {
   return listening;
 }
 
-std::string NbdServer::address() const { return listener_.bound_address().text(); }
+std::string NbdServer::address() const {
+  return listener_.bound_address().text();
+}
 
 void NbdServer::on_accept(ring::Listener&, int fd) {
   NbdConnectionOwner& owner = *this;
@@ -57,7 +59,9 @@ void NbdServer::on_listener_closed(ring::Listener&) {
   shard_.turn.add(*this);
 }
 
-BlockExport* NbdServer::export_of(const nbd::ExportInfo&) { return &export_; }
+BlockExport* NbdServer::export_of(const nbd::ExportInfo&) {
+  return &export_;
+}
 
 std::optional<nbd::ExportInfo> NbdServer::find(std::string_view name) const {
   nbd::ExportInfo info = export_.info();
@@ -65,7 +69,9 @@ std::optional<nbd::ExportInfo> NbdServer::find(std::string_view name) const {
   return info;
 }
 
-void NbdServer::on_connection_finished(NbdConnection&) { shard_.turn.add(*this); }
+void NbdServer::on_connection_finished(NbdConnection&) {
+  shard_.turn.add(*this);
+}
 
 void NbdServer::on_turn_end() {
   const std::size_t ended =

@@ -18,10 +18,12 @@ namespace twinblock::engine {
 struct NbdServerOptions {
   std::uint32_t connections_max = 64;
   Duration handshake_max = Duration::seconds(10);
-  Duration stall_max = Duration::seconds(120);   // no progress of answers
+  Duration stall_max = Duration::seconds(120);  // no progress of answers
 };
 
-class NbdServer final : private ring::ListenerHandler, private NbdConnectionOwner, private nbd::ExportCatalog,
+class NbdServer final : private ring::ListenerHandler,
+                        private NbdConnectionOwner,
+                        private nbd::ExportCatalog,
                         private TurnMember {
  public:
   NbdServer(const ShardContext& shard, BlockExport& block_export, const NbdServerOptions& options);

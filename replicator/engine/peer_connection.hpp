@@ -33,9 +33,9 @@ class PeerConnectionOwner {
 };
 
 struct OutgoingMessage {
-  wire::Header header;                 // aux of a body or payload is filled in
-  std::span<const std::byte> body;     // copied
-  ring::BufferHandle payload;          // takes a reference of its own
+  wire::Header header;              // aux of a body or payload is filled in
+  std::span<const std::byte> body;  // copied
+  ring::BufferHandle payload;       // takes a reference of its own
 };
 
 class PeerConnection final : private link::TransportHandler, private Waiter {
@@ -91,7 +91,7 @@ class PeerConnection final : private link::TransportHandler, private Waiter {
   link::PlainTransport transport_;
   Instant opened_;
   std::string path_;
-  std::deque<Overflow> overflow_;       // beyond the socket's queue; bounded by the core's windows
+  std::deque<Overflow> overflow_;  // beyond the socket's queue; bounded by the core's windows
   ring::BufferHandle incoming_;
   bool payload_accepted_ = false;
   bool parsing_ = false;

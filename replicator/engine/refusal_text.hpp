@@ -10,11 +10,11 @@
 namespace twinblock::engine {
 
 struct RefusalText {
-  std::string_view word;          // stable, for logs and scripts
+  std::string_view word;  // stable, for logs and scripts
   std::string_view message;
   std::string_view what_is_safe;
-  std::string_view next_step;     // MIRROR, PEER: replaced by for_mirror()
-  bool by_safety_rule;            // exit code 3; else 1
+  std::string_view next_step;  // MIRROR, PEER: replaced by for_mirror()
+  bool by_safety_rule;         // exit code 3; else 1
 };
 
 [[nodiscard]] const RefusalText& refusal_text(core::Refusal refusal);

@@ -16,7 +16,7 @@ class ScratchExport final : public BlockExport, private DiskQueueOwner {
   [[nodiscard]] nbd::ExportInfo info() const override;
   [[nodiscard]] std::optional<PieceId> submit(const Piece& piece, PieceClient& client,
                                               std::uint32_t token) override;
-  void cancel(PieceId) override {}   // everything admitted has started
+  void cancel(PieceId) override {}  // everything admitted has started
   void dirty_extents(ByteRange range, std::size_t, std::vector<nbd::StatusExtent>& out) const override;
   [[nodiscard]] IoCounters& counters() override { return counters_; }
   [[nodiscard]] bool idle() const noexcept { return queue_.idle(); }

@@ -15,7 +15,7 @@ class Worker {
  public:
   using Job = std::function<void()>;
   Worker();
-  ~Worker();   // finishes the running job, drops the rest
+  ~Worker();  // finishes the running job, drops the rest
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
   void post(Job job, std::chrono::milliseconds delay = std::chrono::milliseconds{0});

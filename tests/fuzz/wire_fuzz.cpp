@@ -35,14 +35,22 @@ void check_body(twinblock::Result<Body> (*decode)(Bytes), Bytes in) {
 
 void check_any_body(unsigned which, Bytes in) {
   switch (which % 8) {
-    case 0: return check_body(wire::decode_hello, in);
-    case 1: return check_body(wire::decode_state, in);
-    case 2: return check_body(wire::decode_verdict, in);
-    case 3: return check_body(wire::decode_session_start, in);
-    case 4: return check_body(wire::decode_session_ready, in);
-    case 5: return check_body(wire::decode_history, in);
-    case 6: return check_body(wire::decode_degrade, in);
-    default: TB_ASSERT(wire::reason_text(in).size() <= wire::kReasonMax);
+    case 0:
+      return check_body(wire::decode_hello, in);
+    case 1:
+      return check_body(wire::decode_state, in);
+    case 2:
+      return check_body(wire::decode_verdict, in);
+    case 3:
+      return check_body(wire::decode_session_start, in);
+    case 4:
+      return check_body(wire::decode_session_ready, in);
+    case 5:
+      return check_body(wire::decode_history, in);
+    case 6:
+      return check_body(wire::decode_degrade, in);
+    default:
+      TB_ASSERT(wire::reason_text(in).size() <= wire::kReasonMax);
   }
 }
 
@@ -101,14 +109,19 @@ class Shell {
  private:
   bool note(wire::Parser::Event event) {
     switch (event) {
-      case wire::Parser::Event::need_bytes: return true;
+      case wire::Parser::Event::need_bytes:
+        return true;
       case wire::Parser::Event::need_buffer:
         TB_ASSERT(parser_.header().wire_length <= wire::kPayloadSizeMax);
         buffer_ = std::vector<std::byte>(parser_.header().wire_length);  // exact: a sanitizer guards its end
         parser_.supply(buffer_);
         return true;
-      case wire::Parser::Event::message: check_message(); return true;
-      case wire::Parser::Event::failed: TB_ASSERT(parser_.error()); return false;
+      case wire::Parser::Event::message:
+        check_message();
+        return true;
+      case wire::Parser::Event::failed:
+        TB_ASSERT(parser_.error());
+        return false;
     }
     return false;
   }

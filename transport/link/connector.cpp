@@ -12,18 +12,28 @@ namespace twinblock::link {
 
 using ring::errc;
 
-Connector::~Connector() { TB_ASSERT(state_ == State::kIdle); }
+Connector::~Connector() {
+  TB_ASSERT(state_ == State::kIdle);
+}
 
 void Connector::move_to(State next) {
   bool legal = false;
   switch (state_) {
-    case State::kIdle: legal = next == State::kResolving || next == State::kWaiting; break;
-    case State::kResolving: legal = next != State::kIdle && next != State::kResolving; break;
+    case State::kIdle:
+      legal = next == State::kResolving || next == State::kWaiting;
+      break;
+    case State::kResolving:
+      legal = next != State::kIdle && next != State::kResolving;
+      break;
     case State::kConnecting:
       legal = next == State::kIdle || next == State::kWaiting || next == State::kStopping;
       break;
-    case State::kWaiting: legal = next == State::kResolving || next == State::kStopping; break;
-    case State::kStopping: legal = next == State::kIdle; break;
+    case State::kWaiting:
+      legal = next == State::kResolving || next == State::kStopping;
+      break;
+    case State::kStopping:
+      legal = next == State::kIdle;
+      break;
   }
   TB_ASSERT(legal);
   state_ = next;
@@ -61,8 +71,10 @@ void Connector::on_resolved(int) {
     return;
   }
   last_error_ = resolve_error_;
-  if (resolve_error_) wait_after(resolve_error_);
-  else try_next();
+  if (resolve_error_)
+    wait_after(resolve_error_);
+  else
+    try_next();
 }
 
 void Connector::try_next() {
@@ -127,8 +139,10 @@ void Connector::stop() {
   const State before = state_;
   move_to(State::kStopping);
   loop_.disarm(timer_);
-  if (before == State::kConnecting) loop_.cancel(connect_op_);
-  else if (before == State::kWaiting) loop_.defer(stop_op_, 0);
+  if (before == State::kConnecting)
+    loop_.cancel(connect_op_);
+  else if (before == State::kWaiting)
+    loop_.defer(stop_op_, 0);
   // Resolving cannot be cut short; its end is waited for.
 }
 

@@ -30,7 +30,6 @@ class ConnectorHandler {
   virtual void on_attempt_failed(Connector&, ErrorCode, Duration /*delay*/) {}
   // After stop(): nothing is in flight. Never from inside stop().
   virtual void on_connector_stopped(Connector&) {}
-
 };
 
 class Connector {

@@ -21,7 +21,6 @@ class TransportHandler {
   virtual void on_received(Transport& transport) = 0;
   virtual void on_writable(Transport&) {}
   virtual void on_closed(Transport& transport, ErrorCode reason) = 0;
-
 };
 
 class Transport {

@@ -131,7 +131,11 @@ Result<Address> to_address(const SocketAddress& address) {
   return Address{.kind = Address::Kind::kTcp, .host = text, .path = {}, .port = port};
 }
 
-Result<Address> local_address(int fd) { return address_of<getsockname>(fd); }
-Result<Address> peer_address(int fd) { return address_of<getpeername>(fd); }
+Result<Address> local_address(int fd) {
+  return address_of<getsockname>(fd);
+}
+Result<Address> peer_address(int fd) {
+  return address_of<getpeername>(fd);
+}
 
 }  // namespace twinblock::ring

@@ -15,9 +15,9 @@ namespace twinblock::ring {
 struct Address {
   enum class Kind : std::uint8_t { kUnix, kTcp };
   Kind kind = Kind::kTcp;
-  std::string host;         // kTcp; empty: any (listening)
-  std::string path;         // kUnix
-  std::uint16_t port = 0;   // kTcp; 0 when listening: the kernel's choice
+  std::string host;        // kTcp; empty: any (listening)
+  std::string path;        // kUnix
+  std::uint16_t port = 0;  // kTcp; 0 when listening: the kernel's choice
 
   // In the form that parse_address reads.
   [[nodiscard]] std::string text() const;

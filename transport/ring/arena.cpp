@@ -18,7 +18,9 @@ constexpr std::uint32_t kIndexBits = 18;
 constexpr std::uint32_t kIndexMask = (1u << kIndexBits) - 1;
 constexpr std::uint32_t kGenerationMask = (1u << (32 - kIndexBits)) - 1;
 
-std::size_t index(BufferUser user) { return static_cast<std::size_t>(user); }
+std::size_t index(BufferUser user) {
+  return static_cast<std::size_t>(user);
+}
 
 }  // namespace
 
@@ -159,7 +161,9 @@ std::uint32_t Arena::index_of(BufferHandle handle) const {
   return at;
 }
 
-void Arena::add_ref(BufferHandle handle) { ++buffers_[index_of(handle)].references; }
+void Arena::add_ref(BufferHandle handle) {
+  ++buffers_[index_of(handle)].references;
+}
 
 void Arena::release(BufferHandle handle) {
   const std::uint32_t at = index_of(handle);
@@ -181,7 +185,9 @@ std::span<std::byte> Arena::bytes(BufferHandle handle) {
   return {classes_[i].base + (at - classes_[i].first_index) * size, size};
 }
 
-std::uint32_t Arena::references(BufferHandle handle) const { return buffers_[index_of(handle)].references; }
+std::uint32_t Arena::references(BufferHandle handle) const {
+  return buffers_[index_of(handle)].references;
+}
 
 std::uint32_t Arena::in_use(BufferUser user) const noexcept {
   std::uint32_t sum = 0;
@@ -195,7 +201,9 @@ std::uint32_t Arena::in_use() const noexcept {
   return sum;
 }
 
-std::uint32_t Arena::free_count(std::size_t size_class) const noexcept { return classes_[size_class].free; }
+std::uint32_t Arena::free_count(std::size_t size_class) const noexcept {
+  return classes_[size_class].free;
+}
 
 void Arena::set_on_free(void (*callback)(void*), void* context) noexcept {
   on_free_ = callback;

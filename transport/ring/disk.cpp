@@ -150,7 +150,9 @@ void Disk::detach() {
   loop_ = nullptr;
 }
 
-DiskIdentity Disk::identity() const { return identify(file_.fd); }
+DiskIdentity Disk::identity() const {
+  return identify(file_.fd);
+}
 
 bool Disk::fits(ByteRange range) const {
   const std::uint64_t block = properties_.logical_block;

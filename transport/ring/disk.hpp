@@ -20,22 +20,22 @@ struct DiskOptions {
 };
 
 struct DiskProperties {
-  ByteCount size;                     // a multiple of logical_block
-  std::uint32_t logical_block = 512;  // least unit and alignment of offset and length
-  std::uint32_t memory_alignment = 1; // of buffers; 4096 always suffices
+  ByteCount size;                      // a multiple of logical_block
+  std::uint32_t logical_block = 512;   // least unit and alignment of offset and length
+  std::uint32_t memory_alignment = 1;  // of buffers; 4096 always suffices
   bool block_device = false;
   bool direct = false;
   bool rotational = false;
-  bool discards = false;              // the device says that it can give space back (files: punch holes)
-  bool volatile_backing = false;      // tmpfs or ramfs: gone after a reboot
+  bool discards = false;          // the device says that it can give space back (files: punch holes)
+  bool volatile_backing = false;  // tmpfs or ramfs: gone after a reboot
 };
 
 // What the metadata remembers of its disk. Empty or 0: could not be found out.
 struct DiskIdentity {
   bool block_device = false;
-  std::uint64_t device = 0;           // st_rdev of a block device; of a file, its file system's device
-  std::uint64_t inode = 0;            // files
-  std::int64_t birth_time_ns = 0;     // files; wall clock
+  std::uint64_t device = 0;        // st_rdev of a block device; of a file, its file system's device
+  std::uint64_t inode = 0;         // files
+  std::int64_t birth_time_ns = 0;  // files; wall clock
   std::string wwn;
   std::string serial;
   std::string partition_uuid;
@@ -112,7 +112,7 @@ class Disk {
   File file_;
   Loop* loop_ = nullptr;
   DiskProperties properties_;
-  bool can_punch_ = true;       // until the backing says no
+  bool can_punch_ = true;  // until the backing says no
   bool can_zero_range_ = true;
 };
 

@@ -48,8 +48,8 @@ void identify_block_device(DiskIdentity& identity) {
   identity.partition_uuid = value_in(udev, "E:ID_PART_ENTRY_UUID");
   if (identity.partition_uuid.empty()) identity.partition_uuid = value_in(base + "/uevent", "PARTUUID");
   // Of a partition, the names of its disk: together with the partition's own they tell it.
-  identity.wwn = first_attribute(std::array{base + "/wwid", base + "/device/wwid", base + "/../wwid",
-                                            base + "/../device/wwid"});
+  identity.wwn = first_attribute(
+      std::array{base + "/wwid", base + "/device/wwid", base + "/../wwid", base + "/../device/wwid"});
   if (identity.wwn.empty()) identity.wwn = value_in(udev, "E:ID_WWN");
   identity.serial =
       first_attribute(std::array{base + "/serial", base + "/device/serial", base + "/../serial",

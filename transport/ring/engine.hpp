@@ -36,13 +36,13 @@ class Engine {
 class BlockingPool;
 
 struct UringConfig {
-  std::uint32_t entries;            // submission queue
-  std::uint32_t fixed_files;        // slots of the file table
-  std::uint32_t worker_count_max;   // kernel worker threads for what cannot be done without blocking
+  std::uint32_t entries;           // submission queue
+  std::uint32_t fixed_files;       // slots of the file table
+  std::uint32_t worker_count_max;  // kernel worker threads for what cannot be done without blocking
 };
 struct UringEngineMade {
   std::unique_ptr<Engine> engine;
-  std::string note;                 // set-up flags, and what had to be left out
+  std::string note;  // set-up flags, and what had to be left out
 };
 [[nodiscard]] Result<UringEngineMade> make_uring_engine(Loop& loop, const UringConfig& config);
 [[nodiscard]] Result<std::unique_ptr<Engine>> make_epoll_engine(Loop& loop, BlockingPool& pool);

@@ -22,7 +22,9 @@ void set_non_blocking(int fd) {
   if (flags >= 0 && (flags & O_NONBLOCK) == 0) fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
-int to_result(ssize_t n) { return n < 0 ? -errno : static_cast<int>(n); }
+int to_result(ssize_t n) {
+  return n < 0 ? -errno : static_cast<int>(n);
+}
 
 }  // namespace
 
@@ -62,7 +64,10 @@ class EpollEngine final : public Engine {
 
 void EpollEngine::submit(Op& op) {
   switch (op.kind_) {
-    case OpKind::kRead: case OpKind::kWrite: case OpKind::kFdatasync: case OpKind::kFallocate:
+    case OpKind::kRead:
+    case OpKind::kWrite:
+    case OpKind::kFdatasync:
+    case OpKind::kFallocate:
       pool_.submit(op);
       return;
     case OpKind::kConnect:
@@ -74,13 +79,18 @@ void EpollEngine::submit(Op& op) {
       set_non_blocking(op.file_.fd);
       attempt_or_queue(op);
       return;
-    case OpKind::kReceive: case OpKind::kSend: case OpKind::kPoll: case OpKind::kReadEvent:
+    case OpKind::kReceive:
+    case OpKind::kSend:
+    case OpKind::kPoll:
+    case OpKind::kReadEvent:
       attempt_or_queue(op);
       return;
     case OpKind::kClose:
       loop_.engine_completed(op, to_result(::close(op.file_.fd)), 0);
       return;
-    case OpKind::kNone: case OpKind::kCall: case OpKind::kDefer:
+    case OpKind::kNone:
+    case OpKind::kCall:
+    case OpKind::kDefer:
       break;
   }
   TB_ASSERT(false);
@@ -95,9 +105,12 @@ bool EpollEngine::waits_for_output(const Op& op) {
 int EpollEngine::attempt(Op& op) {
   const int fd = op.file_.fd;
   switch (op.kind_) {
-    case OpKind::kReceive: return to_result(recvmsg(fd, &op.message_, MSG_DONTWAIT));
-    case OpKind::kSend: return to_result(sendmsg(fd, &op.message_, MSG_DONTWAIT | MSG_NOSIGNAL));
-    case OpKind::kAccept: return to_result(accept4(fd, nullptr, nullptr, SOCK_CLOEXEC));
+    case OpKind::kReceive:
+      return to_result(recvmsg(fd, &op.message_, MSG_DONTWAIT));
+    case OpKind::kSend:
+      return to_result(sendmsg(fd, &op.message_, MSG_DONTWAIT | MSG_NOSIGNAL));
+    case OpKind::kAccept:
+      return to_result(accept4(fd, nullptr, nullptr, SOCK_CLOEXEC));
     case OpKind::kConnect: {
       // A second connect() on the same socket reports how the first one went.
       const int result = to_result(::connect(fd, op.address_, op.address_length_));
@@ -108,7 +121,8 @@ int EpollEngine::attempt(Op& op) {
       }
       return again && result == -EISCONN ? 0 : result;
     }
-    case OpKind::kPoll: case OpKind::kReadEvent: {
+    case OpKind::kPoll:
+    case OpKind::kReadEvent: {
       pollfd p{fd, op.kind_ == OpKind::kPoll ? static_cast<short>(op.flags_) : short{POLLIN}, 0};
       if (::poll(&p, 1, 0) <= 0) return -EAGAIN;
       if (op.kind_ == OpKind::kPoll) return p.revents;
@@ -119,7 +133,10 @@ int EpollEngine::attempt(Op& op) {
     case OpKind::kFdatasync:
     case OpKind::kFallocate:
     case OpKind::kNone:
-    case OpKind::kClose: case OpKind::kCall: case OpKind::kDefer: break;
+    case OpKind::kClose:
+    case OpKind::kCall:
+    case OpKind::kDefer:
+      break;
   }
   TB_ASSERT(false);
   return -EINVAL;

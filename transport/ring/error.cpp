@@ -69,6 +69,8 @@ const boost::system::error_category& ring_category() noexcept {
   return category;
 }
 
-ErrorCode make_error_code(errc e) noexcept { return {static_cast<int>(e), ring_category()}; }
+ErrorCode make_error_code(errc e) noexcept {
+  return {static_cast<int>(e), ring_category()};
+}
 
 }  // namespace twinblock::ring

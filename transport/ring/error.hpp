@@ -9,23 +9,23 @@
 namespace twinblock::ring {
 
 enum class errc {
-  kRingForbidden = 1,   // EPERM: sysctl or a seccomp profile
-  kRingNotSupported,    // ENOSYS: kernel without io_uring, or another seccomp profile
-  kRingLockedMemory,    // ENOMEM: RLIMIT_MEMLOCK
-  kRingTooOld,          // an opcode or feature is missing
-  kDiskInUse,           // another process holds it, perhaps one that is still finishing its last I/O
-  kNotADisk,            // neither a block device nor a regular file
-  kEmptyDisk,           // smaller than one logical block
-  kBadAddress,          // not unix:PATH, tcp:HOST:PORT, HOST:PORT or [V6]:PORT
-  kAddressTooLong,      // a unix socket path of more than 107 bytes
-  kAddressInUse,        // somebody answers there
-  kNotASocket,          // the path exists and is something else
-  kCannotResolve,       // no address for the host name
-  kTimedOut,            // an attempt to connect took too long
-  kEndOfStream,         // the peer closed between messages
-  kTruncated,           // the peer closed inside a payload
-  kStashOverflow,       // a header longer than the stash
-  kClosed,              // closed by its owner
+  kRingForbidden = 1,  // EPERM: sysctl or a seccomp profile
+  kRingNotSupported,   // ENOSYS: kernel without io_uring, or another seccomp profile
+  kRingLockedMemory,   // ENOMEM: RLIMIT_MEMLOCK
+  kRingTooOld,         // an opcode or feature is missing
+  kDiskInUse,          // another process holds it, perhaps one that is still finishing its last I/O
+  kNotADisk,           // neither a block device nor a regular file
+  kEmptyDisk,          // smaller than one logical block
+  kBadAddress,         // not unix:PATH, tcp:HOST:PORT, HOST:PORT or [V6]:PORT
+  kAddressTooLong,     // a unix socket path of more than 107 bytes
+  kAddressInUse,       // somebody answers there
+  kNotASocket,         // the path exists and is something else
+  kCannotResolve,      // no address for the host name
+  kTimedOut,           // an attempt to connect took too long
+  kEndOfStream,        // the peer closed between messages
+  kTruncated,          // the peer closed inside a payload
+  kStashOverflow,      // a header longer than the stash
+  kClosed,             // closed by its owner
 };
 
 [[nodiscard]] const boost::system::error_category& ring_category() noexcept;

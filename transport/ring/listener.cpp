@@ -51,7 +51,9 @@ int number_in(const char* variable) {
 
 }  // namespace
 
-Listener::~Listener() { TB_ASSERT(fd_ < 0 && !finish_op_.in_flight()); }
+Listener::~Listener() {
+  TB_ASSERT(fd_ < 0 && !finish_op_.in_flight());
+}
 
 Result<void> Listener::listen(const Address& address) {
   TB_ASSERT(fd_ < 0);
@@ -107,7 +109,9 @@ Result<void> Listener::adopt(int fd) {
   return {};
 }
 
-void Listener::start() { loop_.accept(accept_op_, File{fd_, -1}); }
+void Listener::start() {
+  loop_.accept(accept_op_, File{fd_, -1});
+}
 
 void Listener::on_accepted(int result) {
   if (closing_) {
@@ -132,7 +136,9 @@ void Listener::on_accepted(int result) {
   handler_.on_accept(*this, result);
 }
 
-void Listener::on_retry() { start(); }
+void Listener::on_retry() {
+  start();
+}
 
 void Listener::connection_ended() noexcept {
   TB_ASSERT(connection_count_ > 0);
@@ -144,8 +150,10 @@ void Listener::close() {
   closing_ = true;
   loop_.disarm(retry_timer_);
   remove_socket_file();
-  if (accept_op_.in_flight()) loop_.cancel(accept_op_);
-  else loop_.defer(finish_op_, 0);
+  if (accept_op_.in_flight())
+    loop_.cancel(accept_op_);
+  else
+    loop_.defer(finish_op_, 0);
 }
 
 void Listener::remove_socket_file() const {

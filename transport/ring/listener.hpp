@@ -25,7 +25,6 @@ class ListenerHandler {
   virtual void on_accept(Listener& listener, int fd) = 0;
   // After close(): nothing is in flight, the listener may be destroyed. Never from inside close().
   virtual void on_listener_closed(Listener&) {}
-
 };
 
 class Listener {

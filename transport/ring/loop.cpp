@@ -64,7 +64,8 @@ Result<void> Loop::make_engine() {
     fallback_reason_ = system_error(ECANCELED);
     add_note("engine: epoll and threads, as asked for (TWINBLOCK_NO_IO_URING or an option)");
   } else {
-    const UringConfig config{.entries = options_.queue_entries, .fixed_files = options_.fixed_files,
+    const UringConfig config{.entries = options_.queue_entries,
+                             .fixed_files = options_.fixed_files,
                              .worker_count_max = options_.worker_count_max};
     auto made = make_uring_engine(*this, config);
     if (made) {
@@ -103,8 +104,12 @@ void Loop::run() {
   stop_.store(false, std::memory_order_release);
 }
 
-void Loop::turn() { run_turn(true); }
-void Loop::poll() { run_turn(false); }
+void Loop::turn() {
+  run_turn(true);
+}
+void Loop::poll() {
+  run_turn(false);
+}
 
 void Loop::run_turn(bool may_wait) {
   if (thread_ != std::this_thread::get_id()) bind_thread();
@@ -190,7 +195,9 @@ void Loop::dispatch(Op& op) {
   op.done(&op, op.result_, op.result_flags_);
 }
 
-bool Loop::retries(Op& op) { return !op.cancelled_ && op.retries_++ < kRetriesMax; }
+bool Loop::retries(Op& op) {
+  return !op.cancelled_ && op.retries_++ < kRetriesMax;
+}
 
 // Whether the operation has to be submitted again. If not, result_ is the final result of the whole.
 bool Loop::continues(Op& op) {
@@ -221,9 +228,14 @@ bool Loop::continues(Op& op) {
     case OpKind::kAccept:
     case OpKind::kReadEvent:
       return (result == -EINTR || result == -EAGAIN) && retries(op);
-    case OpKind::kConnect: case OpKind::kPoll: case OpKind::kClose: case OpKind::kCall: case OpKind::kDefer:
+    case OpKind::kConnect:
+    case OpKind::kPoll:
+    case OpKind::kClose:
+    case OpKind::kCall:
+    case OpKind::kDefer:
       return false;
-    case OpKind::kNone: break;
+    case OpKind::kNone:
+      break;
   }
   TB_ASSERT(false);
   return false;
@@ -272,7 +284,9 @@ void Loop::set_deadline_callback(Callback callback, void* context) noexcept {
   deadline_ = callback;
   deadline_context_ = context;
 }
-void Loop::set_deadline(Instant at) { arm(deadline_timer_, at); }
+void Loop::set_deadline(Instant at) {
+  arm(deadline_timer_, at);
+}
 void Loop::on_deadline() {
   if (deadline_ != nullptr) deadline_(deadline_context_);
 }
@@ -321,7 +335,9 @@ void Loop::write(Op& op, File file, std::span<const std::byte> from, ByteOffset 
   submit(op);
 }
 
-void Loop::fdatasync(Op& op, File file) { submit(begin(op, OpKind::kFdatasync, file)); }
+void Loop::fdatasync(Op& op, File file) {
+  submit(begin(op, OpKind::kFdatasync, file));
+}
 
 void Loop::fallocate(Op& op, File file, int mode, ByteRange range) {
   begin(op, OpKind::kFallocate, file);
@@ -352,7 +368,9 @@ void Loop::send(Op& op, File file, std::span<iovec> from) {
   submit(op);
 }
 
-void Loop::accept(Op& op, File file) { submit(begin(op, OpKind::kAccept, file)); }
+void Loop::accept(Op& op, File file) {
+  submit(begin(op, OpKind::kAccept, file));
+}
 
 void Loop::connect(Op& op, File file, const sockaddr* address, socklen_t length) {
   begin(op, OpKind::kConnect, file);
@@ -367,9 +385,13 @@ void Loop::poll_fd(Op& op, File file, short events) {
   submit(op);
 }
 
-void Loop::read_event(Op& op, int event_fd) { submit(begin(op, OpKind::kReadEvent, File{event_fd, -1})); }
+void Loop::read_event(Op& op, int event_fd) {
+  submit(begin(op, OpKind::kReadEvent, File{event_fd, -1}));
+}
 
-void Loop::close(Op& op, int fd) { submit(begin(op, OpKind::kClose, File{fd, -1})); }
+void Loop::close(Op& op, int fd) {
+  submit(begin(op, OpKind::kClose, File{fd, -1}));
+}
 
 void Loop::call(Op& op, int (*function)(void*), void* argument) {
   begin(op, OpKind::kCall, File{});
@@ -409,7 +431,9 @@ void Loop::cancel(Op& op) {
     case OpKind::kWrite:
     case OpKind::kFdatasync:
     case OpKind::kFallocate:
-    case OpKind::kClose: case OpKind::kCall: case OpKind::kDefer:
+    case OpKind::kClose:
+    case OpKind::kCall:
+    case OpKind::kDefer:
       return;
   }
 }

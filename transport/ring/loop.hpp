@@ -57,9 +57,9 @@ class MethodTimer : public Timer {
 struct LoopOptions {
   std::uint32_t queue_entries = 512;
   std::uint32_t fixed_files = 256;
-  std::uint32_t worker_count_max = 8;   // kernel workers of the ring (flush, fallocate)
-  unsigned pool_threads = 4;            // threads for blocking calls
-  bool force_fallback = false;          // as does TWINBLOCK_NO_IO_URING=1 in the environment
+  std::uint32_t worker_count_max = 8;     // kernel workers of the ring (flush, fallocate)
+  unsigned pool_threads = 4;              // threads for blocking calls
+  bool force_fallback = false;            // as does TWINBLOCK_NO_IO_URING=1 in the environment
   std::uint32_t io_bytes_max = 1u << 30;  // longer reads and writes go in pieces
 };
 
@@ -116,14 +116,14 @@ class Loop {
   void fallocate(Op& op, File file, int mode, ByteRange range);
 
   // Sockets: in blocking mode (not O_NONBLOCK).
-  void receive(Op& op, File file, std::span<std::byte> into);                 // 1 byte or more; 0: end
+  void receive(Op& op, File file, std::span<std::byte> into);  // 1 byte or more; 0: end
   void receive(Op& op, File file, std::span<iovec> into);
   // All of it or an error. The vectors are consumed (modified) as bytes leave.
   void send(Op& op, File file, std::span<iovec> from);
-  void accept(Op& op, File file);                                             // result: the new fd, CLOEXEC
+  void accept(Op& op, File file);  // result: the new fd, CLOEXEC
   void connect(Op& op, File file, const sockaddr* address, socklen_t length);
-  void poll_fd(Op& op, File file, short events);                              // result: events
-  void read_event(Op& op, int event_fd);  // an eventfd; consumes its count
+  void poll_fd(Op& op, File file, short events);  // result: events
+  void read_event(Op& op, int event_fd);          // an eventfd; consumes its count
   void close(Op& op, int fd);
   // Runs `function(argument)` on a thread of the pool; the result must not be negative unless it is an errno.
   void call(Op& op, int (*function)(void*), void* argument);
@@ -173,7 +173,7 @@ class Loop {
   Instant now_;
   OpQueue ready_;
   OpQueue at_turn_end_;
-  std::size_t in_flight_ = 0;       // without wake_op_
+  std::size_t in_flight_ = 0;  // without wake_op_
   std::vector<std::uint32_t> slot_in_flight_;
   bool quiescing_ = false;
   Timer* first_timer_ = nullptr;

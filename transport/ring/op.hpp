@@ -22,8 +22,20 @@ struct File {
 };
 
 enum class OpKind : std::uint8_t {
-  kNone, kRead, kWrite, kFdatasync, kFallocate, kReceive, kSend, kAccept, kConnect, kPoll, kReadEvent, kClose,
-  kCall, kDefer,
+  kNone,
+  kRead,
+  kWrite,
+  kFdatasync,
+  kFallocate,
+  kReceive,
+  kSend,
+  kAccept,
+  kConnect,
+  kPoll,
+  kReadEvent,
+  kClose,
+  kCall,
+  kDefer,
 };
 
 class Op {
@@ -52,21 +64,21 @@ class Op {
 
   State state_ = State::kIdle;
   OpKind kind_ = OpKind::kNone;
-  bool cancelled_ = false;         // cancel() was asked: do not continue
+  bool cancelled_ = false;  // cancel() was asked: do not continue
   std::uint16_t retries_ = 0;
   int result_ = 0;
   std::uint32_t result_flags_ = 0;
-  std::uint32_t flags_ = 0;        // RWF_*, fallocate mode, poll mask
+  std::uint32_t flags_ = 0;  // RWF_*, fallocate mode, poll mask
   Op* next_ = nullptr;
   File file_{};
   std::byte* data_ = nullptr;      // kRead, kWrite
   std::uint64_t length_ = 0;       // whole request
   std::uint64_t transferred_ = 0;  // so far
   std::uint64_t offset_ = 0;
-  std::uint32_t chunk_ = 0;        // of this submission: at most what is left
-  msghdr message_{};               // kReceive, kSend
-  iovec vector_{};                 // kReceive into one span; kReadEvent
-  std::uint64_t event_ = 0;        // kReadEvent
+  std::uint32_t chunk_ = 0;  // of this submission: at most what is left
+  msghdr message_{};         // kReceive, kSend
+  iovec vector_{};           // kReceive into one span; kReadEvent
+  std::uint64_t event_ = 0;  // kReadEvent
   const sockaddr* address_ = nullptr;
   socklen_t address_length_ = 0;
   int (*call_)(void*) = nullptr;

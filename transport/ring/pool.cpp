@@ -81,19 +81,29 @@ int BlockingPool::perform(const Op& op) {
   const auto at = static_cast<off_t>(op.offset_ + op.transferred_);
   ssize_t n = -1;
   switch (op.kind_) {
-    case OpKind::kRead: n = preadv2(op.file_.fd, &rest, 1, at, static_cast<int>(op.flags_)); break;
-    case OpKind::kWrite: n = pwritev2(op.file_.fd, &rest, 1, at, static_cast<int>(op.flags_)); break;
-    case OpKind::kFdatasync: n = fdatasync(op.file_.fd); break;
+    case OpKind::kRead:
+      n = preadv2(op.file_.fd, &rest, 1, at, static_cast<int>(op.flags_));
+      break;
+    case OpKind::kWrite:
+      n = pwritev2(op.file_.fd, &rest, 1, at, static_cast<int>(op.flags_));
+      break;
+    case OpKind::kFdatasync:
+      n = fdatasync(op.file_.fd);
+      break;
     case OpKind::kFallocate:
       n = fallocate(op.file_.fd, static_cast<int>(op.flags_), at, static_cast<off_t>(op.length_));
       break;
-    case OpKind::kCall: return op.call_(op.call_argument_);
+    case OpKind::kCall:
+      return op.call_(op.call_argument_);
     case OpKind::kNone:
     case OpKind::kReceive:
     case OpKind::kSend:
     case OpKind::kAccept:
     case OpKind::kConnect:
-    case OpKind::kPoll: case OpKind::kReadEvent: case OpKind::kClose: case OpKind::kDefer:
+    case OpKind::kPoll:
+    case OpKind::kReadEvent:
+    case OpKind::kClose:
+    case OpKind::kDefer:
       TB_ASSERT(false);
   }
   return n < 0 ? -errno : static_cast<int>(n);

@@ -38,7 +38,9 @@ StreamSocket::StreamSocket(Loop& loop, StreamHandler& handler, const StreamOptio
   }
 }
 
-StreamSocket::~StreamSocket() { TB_ASSERT(state_ == State::kIdle); }
+StreamSocket::~StreamSocket() {
+  TB_ASSERT(state_ == State::kIdle);
+}
 
 void StreamSocket::open(int fd, std::span<const std::byte> early) {
   TB_ASSERT(state_ == State::kIdle && fd >= 0 && early.size() <= kStashBytes);
@@ -56,8 +58,10 @@ void StreamSocket::open(int fd, std::span<const std::byte> early) {
   open_message_ = nullptr;
   queued_bytes_ = sent_bytes_ = received_bytes_ = 0;
   last_sent_ = last_received_ = loop_.now();
-  if (fresh_) schedule_turn_end();
-  else start_receive();
+  if (fresh_)
+    schedule_turn_end();
+  else
+    start_receive();
 }
 
 void StreamSocket::set_options(int fd) const {
@@ -127,8 +131,10 @@ void StreamSocket::pump() {
   }
   pumping_ = false;
   if (state_ != State::kOpen || paused_) return;
-  if (ended_) show_end();
-  else start_receive();
+  if (ended_)
+    show_end();
+  else
+    start_receive();
 }
 
 void StreamSocket::show_end() {
@@ -251,8 +257,10 @@ void StreamSocket::start_send() {
     if (queue == nullptr) break;
     gather(*queue);
   }
-  if (vector_count_ > 0) loop_.send(send_op_, file_, std::span{vectors_}.first(vector_count_));
-  else all_sent();
+  if (vector_count_ > 0)
+    loop_.send(send_op_, file_, std::span{vectors_}.first(vector_count_));
+  else
+    all_sent();
 }
 
 void StreamSocket::all_sent() {

@@ -29,14 +29,14 @@ struct SendItem {
   void (*sent)(void* context, std::uint64_t token, bool taken) = nullptr;
   void* context = nullptr;
   std::uint64_t token = 0;
-  bool more = false;                   // the next item of this class continues the message
+  bool more = false;  // the next item of this class continues the message
 };
 
 struct StreamOptions {
   std::array<std::uint32_t, kSendClassCount> queue_items{64, 256, 32};  // per class; powers of two
-  std::uint32_t user_timeout_ms = 0;    // TCP_USER_TIMEOUT; 0: the kernel's
-  std::uint32_t unsent_bytes_max = 0;   // TCP_NOTSENT_LOWAT; 0: the kernel's
-  std::uint32_t send_buffer_bytes = 0;  // SO_SNDBUF; 0: the kernel's
+  std::uint32_t user_timeout_ms = 0;                                    // TCP_USER_TIMEOUT; 0: the kernel's
+  std::uint32_t unsent_bytes_max = 0;                                   // TCP_NOTSENT_LOWAT; 0: the kernel's
+  std::uint32_t send_buffer_bytes = 0;                                  // SO_SNDBUF; 0: the kernel's
 };
 
 class StreamSocket;
@@ -57,7 +57,6 @@ class StreamHandler {
   // Once per open(), never from inside a call of the owner: nothing is in flight, all items were given back,
   // the descriptor is closed. The socket may be opened again or destroyed.
   virtual void on_closed(StreamSocket& socket, ErrorCode reason) = 0;
-
 };
 
 class StreamSocket {
@@ -161,7 +160,7 @@ class StreamSocket {
   std::unique_ptr<std::byte[]> stash_;
   std::size_t stash_begin_ = 0;
   std::size_t stash_end_ = 0;
-  std::span<std::byte> direct_;       // whole
+  std::span<std::byte> direct_;  // whole
   std::size_t direct_filled_ = 0;
   std::array<iovec, 2> receive_vectors_{};
   std::size_t receiving_direct_ = 0;  // bytes of direct_ in the receive under way
@@ -172,7 +171,7 @@ class StreamSocket {
   bool pumping_ = false;
 
   std::array<Queue, kSendClassCount> queues_;
-  Queue* open_message_ = nullptr;     // its last gathered item said `more`
+  Queue* open_message_ = nullptr;  // its last gathered item said `more`
   std::array<iovec, kVectorsMax> vectors_{};
   std::size_t vector_count_ = 0;
   std::uint64_t gathered_bytes_ = 0;

@@ -33,19 +33,24 @@ constexpr std::array kLadder{
     Rung{0, "no set-up flags"},
 };
 constexpr std::array kOpcodes{
-    IORING_OP_READ,      IORING_OP_WRITE,  IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED, IORING_OP_FSYNC,
-    IORING_OP_FALLOCATE, IORING_OP_SENDMSG, IORING_OP_RECVMSG,   IORING_OP_ACCEPT,      IORING_OP_CONNECT,
-    IORING_OP_POLL_ADD,  IORING_OP_ASYNC_CANCEL, IORING_OP_CLOSE,
+    IORING_OP_READ,   IORING_OP_WRITE,     IORING_OP_READ_FIXED, IORING_OP_WRITE_FIXED,
+    IORING_OP_FSYNC,  IORING_OP_FALLOCATE, IORING_OP_SENDMSG,    IORING_OP_RECVMSG,
+    IORING_OP_ACCEPT, IORING_OP_CONNECT,   IORING_OP_POLL_ADD,   IORING_OP_ASYNC_CANCEL,
+    IORING_OP_CLOSE,
 };
 // Every submission carries user data, since liburing never clears it: this marks what nobody waits for.
 constexpr std::uint64_t kIgnored = 1;
 
 ErrorCode set_up_error(int negative_errno) {
   switch (-negative_errno) {
-    case EPERM: return errc::kRingForbidden;
-    case ENOSYS: return errc::kRingNotSupported;
-    case ENOMEM: return errc::kRingLockedMemory;
-    default: return system_error(negative_errno);
+    case EPERM:
+      return errc::kRingForbidden;
+    case ENOSYS:
+      return errc::kRingNotSupported;
+    case ENOMEM:
+      return errc::kRingLockedMemory;
+    default:
+      return system_error(negative_errno);
   }
 }
 
@@ -144,8 +149,10 @@ io_uring_sqe& UringEngine::next_sqe() {
     const int result = io_uring_submit(&ring_);
     // The completion queue is full: move it to the loop's own list, which has no bound of its own because
     // every entry is an Op that somebody owns.
-    if (result == -EBUSY || result == -EAGAIN) reap();
-    else TB_ASSERT(result >= 0 || result == -EINTR);
+    if (result == -EBUSY || result == -EAGAIN)
+      reap();
+    else
+      TB_ASSERT(result >= 0 || result == -EINTR);
   }
 }
 
@@ -163,11 +170,15 @@ void UringEngine::prepare_transfer(io_uring_sqe& sqe, Op& op) {
   const int fd = op.file_.fd;
   const int index = buffer_index(data, op.chunk_);
   if (op.kind_ == OpKind::kRead) {
-    if (index >= 0) io_uring_prep_read_fixed(&sqe, fd, data, op.chunk_, at, index);
-    else io_uring_prep_read(&sqe, fd, data, op.chunk_, at);
+    if (index >= 0)
+      io_uring_prep_read_fixed(&sqe, fd, data, op.chunk_, at, index);
+    else
+      io_uring_prep_read(&sqe, fd, data, op.chunk_, at);
   } else {
-    if (index >= 0) io_uring_prep_write_fixed(&sqe, fd, data, op.chunk_, at, index);
-    else io_uring_prep_write(&sqe, fd, data, op.chunk_, at);
+    if (index >= 0)
+      io_uring_prep_write_fixed(&sqe, fd, data, op.chunk_, at, index);
+    else
+      io_uring_prep_write(&sqe, fd, data, op.chunk_, at);
   }
   sqe.rw_flags = static_cast<int>(op.flags_);
 }
@@ -186,19 +197,37 @@ void UringEngine::prepare_disk(io_uring_sqe& sqe, Op& op) {
 void UringEngine::submit(Op& op) {
   io_uring_sqe& sqe = next_sqe();
   switch (op.kind_) {
-    case OpKind::kRead: case OpKind::kWrite: case OpKind::kFdatasync: case OpKind::kFallocate:
+    case OpKind::kRead:
+    case OpKind::kWrite:
+    case OpKind::kFdatasync:
+    case OpKind::kFallocate:
       prepare_disk(sqe, op);
       break;
-    case OpKind::kReceive: io_uring_prep_recvmsg(&sqe, op.file_.fd, &op.message_, MSG_NOSIGNAL); break;
+    case OpKind::kReceive:
+      io_uring_prep_recvmsg(&sqe, op.file_.fd, &op.message_, MSG_NOSIGNAL);
+      break;
     case OpKind::kSend:
       io_uring_prep_sendmsg(&sqe, op.file_.fd, &op.message_, MSG_NOSIGNAL | MSG_WAITALL);
       break;
-    case OpKind::kAccept: io_uring_prep_accept(&sqe, op.file_.fd, nullptr, nullptr, SOCK_CLOEXEC); break;
-    case OpKind::kConnect: io_uring_prep_connect(&sqe, op.file_.fd, op.address_, op.address_length_); break;
-    case OpKind::kPoll: io_uring_prep_poll_add(&sqe, op.file_.fd, op.flags_); break;
-    case OpKind::kReadEvent: io_uring_prep_read(&sqe, op.file_.fd, &op.event_, sizeof op.event_, 0); break;
-    case OpKind::kClose: io_uring_prep_close(&sqe, op.file_.fd); break;
-    case OpKind::kNone: case OpKind::kCall: case OpKind::kDefer: TB_ASSERT(false);
+    case OpKind::kAccept:
+      io_uring_prep_accept(&sqe, op.file_.fd, nullptr, nullptr, SOCK_CLOEXEC);
+      break;
+    case OpKind::kConnect:
+      io_uring_prep_connect(&sqe, op.file_.fd, op.address_, op.address_length_);
+      break;
+    case OpKind::kPoll:
+      io_uring_prep_poll_add(&sqe, op.file_.fd, op.flags_);
+      break;
+    case OpKind::kReadEvent:
+      io_uring_prep_read(&sqe, op.file_.fd, &op.event_, sizeof op.event_, 0);
+      break;
+    case OpKind::kClose:
+      io_uring_prep_close(&sqe, op.file_.fd);
+      break;
+    case OpKind::kNone:
+    case OpKind::kCall:
+    case OpKind::kDefer:
+      TB_ASSERT(false);
   }
   if (op.file_.slot >= 0) {
     sqe.fd = op.file_.slot;

@@ -97,8 +97,10 @@ bool ZeroRequest::method_failed(int result) {
 
 void ZeroRequest::on_step(int result) {
   if (result < 0) {
-    if (method_failed(result)) step();
-    else done_(this, result);
+    if (method_failed(result))
+      step();
+    else
+      done_(this, result);
     return;
   }
   if (method_ == Method::kFlush) {

@@ -123,7 +123,9 @@ void fields(Cursor& c, B& b) {
   fields(c, b.history);
 }
 
-constexpr bool is_bool(std::uint8_t v) { return v <= 1; }
+constexpr bool is_bool(std::uint8_t v) {
+  return v <= 1;
+}
 
 constexpr bool is_control(char c) {
   const auto u = static_cast<unsigned char>(c);
@@ -163,9 +165,15 @@ bool valid(const SessionStartBody& b) {
   return is_bool(b.resync) && is_bool(b.stays_promotable) && valid(b.history);
 }
 
-bool valid(const SessionReadyBody&) { return true; }
-bool valid(const HistoryBody& b) { return valid(b.history); }
-bool valid(const DegradeBody& b) { return valid(b.history); }
+bool valid(const SessionReadyBody&) {
+  return true;
+}
+bool valid(const HistoryBody& b) {
+  return valid(b.history);
+}
+bool valid(const DegradeBody& b) {
+  return valid(b.history);
+}
 
 template <class Body>
 std::size_t encode_body(const Body& body, std::span<std::byte> out) {
@@ -186,30 +194,55 @@ Result<Body> decode_body(std::span<const std::byte> in) {
 
 }  // namespace
 
-std::size_t encode(const HelloBody& body, std::span<std::byte> out) { return encode_body(body, out); }
-std::size_t encode(const StateBody& body, std::span<std::byte> out) { return encode_body(body, out); }
-std::size_t encode(const VerdictBody& body, std::span<std::byte> out) { return encode_body(body, out); }
-std::size_t encode(const SessionStartBody& body, std::span<std::byte> out) { return encode_body(body, out); }
-std::size_t encode(const SessionReadyBody& body, std::span<std::byte> out) { return encode_body(body, out); }
-std::size_t encode(const HistoryBody& body, std::span<std::byte> out) { return encode_body(body, out); }
-std::size_t encode(const DegradeBody& body, std::span<std::byte> out) { return encode_body(body, out); }
+std::size_t encode(const HelloBody& body, std::span<std::byte> out) {
+  return encode_body(body, out);
+}
+std::size_t encode(const StateBody& body, std::span<std::byte> out) {
+  return encode_body(body, out);
+}
+std::size_t encode(const VerdictBody& body, std::span<std::byte> out) {
+  return encode_body(body, out);
+}
+std::size_t encode(const SessionStartBody& body, std::span<std::byte> out) {
+  return encode_body(body, out);
+}
+std::size_t encode(const SessionReadyBody& body, std::span<std::byte> out) {
+  return encode_body(body, out);
+}
+std::size_t encode(const HistoryBody& body, std::span<std::byte> out) {
+  return encode_body(body, out);
+}
+std::size_t encode(const DegradeBody& body, std::span<std::byte> out) {
+  return encode_body(body, out);
+}
 
-Result<HelloBody> decode_hello(std::span<const std::byte> in) { return decode_body<HelloBody>(in); }
-Result<StateBody> decode_state(std::span<const std::byte> in) { return decode_body<StateBody>(in); }
-Result<VerdictBody> decode_verdict(std::span<const std::byte> in) { return decode_body<VerdictBody>(in); }
+Result<HelloBody> decode_hello(std::span<const std::byte> in) {
+  return decode_body<HelloBody>(in);
+}
+Result<StateBody> decode_state(std::span<const std::byte> in) {
+  return decode_body<StateBody>(in);
+}
+Result<VerdictBody> decode_verdict(std::span<const std::byte> in) {
+  return decode_body<VerdictBody>(in);
+}
 Result<SessionStartBody> decode_session_start(std::span<const std::byte> in) {
   return decode_body<SessionStartBody>(in);
 }
 Result<SessionReadyBody> decode_session_ready(std::span<const std::byte> in) {
   return decode_body<SessionReadyBody>(in);
 }
-Result<HistoryBody> decode_history(std::span<const std::byte> in) { return decode_body<HistoryBody>(in); }
-Result<DegradeBody> decode_degrade(std::span<const std::byte> in) { return decode_body<DegradeBody>(in); }
+Result<HistoryBody> decode_history(std::span<const std::byte> in) {
+  return decode_body<HistoryBody>(in);
+}
+Result<DegradeBody> decode_degrade(std::span<const std::byte> in) {
+  return decode_body<DegradeBody>(in);
+}
 
 std::string reason_text(std::span<const std::byte> body) {
   const std::size_t size = std::min<std::size_t>(body.size(), kReasonMax);
   std::string text(reinterpret_cast<const char*>(body.data()), size);
-  std::replace_if(text.begin(), text.end(), [](char c) { return is_control(c); }, '?');
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return is_control(c); }, '?');
   return text;
 }
 

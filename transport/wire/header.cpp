@@ -23,7 +23,7 @@ constexpr std::size_t kAtOffset = 32;
 constexpr std::size_t kAtLength = 40;
 constexpr std::size_t kAtWireLength = 44;  // 28 bits, codec above them
 constexpr std::size_t kAtAux = 48;
-constexpr std::size_t kAtHash = 56;        // over all bytes before it
+constexpr std::size_t kAtHash = 56;  // over all bytes before it
 static_assert(kAtHash + sizeof(std::uint64_t) == kHeaderSize);
 
 constexpr std::uint32_t kWireLengthBits = 28;
@@ -97,7 +97,9 @@ constexpr const Rule& rule_of(Type type) {
   return index < kRules.size() ? kRules[index] : kUnknownRule;
 }
 
-constexpr bool ranged(Form form) { return form == Form::range || form == Form::payload; }
+constexpr bool ranged(Form form) {
+  return form == Form::range || form == Form::payload;
+}
 
 bool lengths_fit(const Header& header, const Rule& rule) {
   if (header.codec != Codec::none) return false;
@@ -112,10 +114,18 @@ bool lengths_fit(const Header& header, const Rule& rule) {
 
 }  // namespace
 
-bool is_optional(Type type) { return (static_cast<std::uint8_t>(type) & kOptionalBit) != 0; }
-bool is_known(Type type) { return rule_of(type).form != Form::unknown; }
-bool carries_payload(Type type) { return rule_of(type).form == Form::payload; }
-std::string_view name(Type type) { return rule_of(type).name; }
+bool is_optional(Type type) {
+  return (static_cast<std::uint8_t>(type) & kOptionalBit) != 0;
+}
+bool is_known(Type type) {
+  return rule_of(type).form != Form::unknown;
+}
+bool carries_payload(Type type) {
+  return rule_of(type).form == Form::payload;
+}
+std::string_view name(Type type) {
+  return rule_of(type).name;
+}
 
 errc check_fields(const Header& header) {
   const Rule& rule = rule_of(header.type);

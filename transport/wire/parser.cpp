@@ -68,9 +68,12 @@ Parser::Event Parser::feed(std::span<const std::byte>& in) {
         if (in.empty()) return Event::need_bytes;
         take_skipped(in);
         break;
-      case State::buffer_wanted: return Event::need_buffer;
-      case State::delivered: return Event::message;
-      case State::failed: return Event::failed;
+      case State::buffer_wanted:
+        return Event::need_buffer;
+      case State::delivered:
+        return Event::message;
+      case State::failed:
+        return Event::failed;
     }
   }
 }

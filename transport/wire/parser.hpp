@@ -79,10 +79,10 @@ class Parser {
   void fail(ErrorCode error);
 
   std::span<std::byte> scratch_;
-  std::span<std::byte> buffer_;                       // supplied, cut to wire_length
+  std::span<std::byte> buffer_;  // supplied, cut to wire_length
   std::array<std::byte, kHeaderSize> header_bytes_{};
   Header header_;
-  std::uint32_t filled_ = 0;                          // bytes taken of header, body, payload or skipped one
+  std::uint32_t filled_ = 0;  // bytes taken of header, body, payload or skipped one
   State state_ = State::header;
   ErrorCode error_;
   std::uint64_t skipped_count_ = 0;

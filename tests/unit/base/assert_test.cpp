@@ -10,7 +10,9 @@
 namespace twinblock {
 namespace {
 
-int evaluated(int* count) { return ++*count; }
+int evaluated(int* count) {
+  return ++*count;
+}
 
 TEST(AssertDeathTest, AbortsInEveryBuildTypeWithTheText) {
   EXPECT_DEATH(TB_ASSERT(1 + 1 == 3), "assertion failed: 1 \\+ 1 == 3 at .*assert_test.cpp");

@@ -72,7 +72,12 @@ TEST(Arena, agrees_with_a_model_over_random_histories) {
     ASSERT_TRUE(made);
     Arena& arena = **made;
     Random random{seed};
-    struct Held { std::uint32_t references; std::byte mark; BufferUser user; std::size_t size_class; };
+    struct Held {
+      std::uint32_t references;
+      std::byte mark;
+      BufferUser user;
+      std::size_t size_class;
+    };
     std::map<std::uint32_t, Held> model;
     for (int step = 0; step < 3000; ++step) {
       if (model.empty() || random.chance(500)) {

@@ -78,7 +78,8 @@ void Disks::random_history(std::uint64_t seed, int steps) {
       case 1:
         std::fill_n(model.begin() + static_cast<std::ptrdiff_t>(at), rounded, std::byte{0});
         ASSERT_EQ(zero({ByteOffset{at}, ByteCount{rounded}}, random.one_in(2),
-                       random.one_in(4) ? Durability::kStable : Durability::kCached), 0);
+                       random.one_in(4) ? Durability::kStable : Durability::kCached),
+                  0);
         break;
       case 2:
         disk_->flush(op);
@@ -100,7 +101,9 @@ void Disks::random_history(std::uint64_t seed, int steps) {
   (*arena)->release(handle);
 }
 
-TEST_P(Disks, random_reads_writes_and_zeroes_agree_with_a_model) { random_history(1, 300); }
+TEST_P(Disks, random_reads_writes_and_zeroes_agree_with_a_model) {
+  random_history(1, 300);
+}
 
 TEST_P(Disks, the_same_buffered) {
   make_disk(4u << 20, DiskOptions{.direct = false});
@@ -153,8 +156,8 @@ TEST_P(Disks, zeroes_with_unmap_give_the_space_back) {
 TEST_P(Disks, write_zeroes_falls_back_to_writing_where_fallocate_is_refused) {
   make_disk(1u << 20);
   // A file system that lacks FALLOC_FL_ZERO_RANGE: tmpfs.
-  const std::string path = "/dev/shm/twinblock-zero-" + std::to_string(getpid()) +
-                           (GetParam() == EngineKind::kUring ? "u" : "e");
+  const std::string path =
+      "/dev/shm/twinblock-zero-" + std::to_string(getpid()) + (GetParam() == EngineKind::kUring ? "u" : "e");
   struct statfs fs {};
   if (statfs("/dev/shm", &fs) != 0) GTEST_SKIP() << "no /dev/shm";
   ASSERT_TRUE(allocate_and_zero(path, ByteCount{1u << 20}, nullptr, nullptr));

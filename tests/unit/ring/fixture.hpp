@@ -106,8 +106,8 @@ struct SocketPair {
 
 }  // namespace twinblock::ring::test
 
-#define TB_BOTH_ENGINES(Suite)                                                                         \
-  INSTANTIATE_TEST_SUITE_P(Engines, Suite,                                                             \
-                           testing::Values(::twinblock::ring::test::EngineKind::kUring,                \
-                                           ::twinblock::ring::test::EngineKind::kEpoll),               \
+#define TB_BOTH_ENGINES(Suite)                                                           \
+  INSTANTIATE_TEST_SUITE_P(Engines, Suite,                                               \
+                           testing::Values(::twinblock::ring::test::EngineKind::kUring,  \
+                                           ::twinblock::ring::test::EngineKind::kEpoll), \
                            ::twinblock::ring::test::engine_name)

@@ -14,7 +14,9 @@ namespace {
 struct Door : ListenerHandler {
   void on_accept(Listener&, int fd) override { fds.push_back(fd); }
   void on_listener_closed(Listener&) override { closed = true; }
-  ~Door() override { for (const int fd : fds) ::close(fd); }
+  ~Door() override {
+    for (const int fd : fds) ::close(fd);
+  }
   std::vector<int> fds;
   bool closed = false;
 };

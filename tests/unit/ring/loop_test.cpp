@@ -187,9 +187,18 @@ TEST_P(Loops, timers_fire_in_order_and_never_early) {
   std::vector<int> order;
   const Instant start = loop_->now();
   std::array<Instant, 3> fired{};
-  FunctionTimer late{[&] { order.push_back(3); fired[2] = loop_->now(); }};
-  FunctionTimer early{[&] { order.push_back(1); fired[0] = loop_->now(); }};
-  FunctionTimer middle{[&] { order.push_back(2); fired[1] = loop_->now(); }};
+  FunctionTimer late{[&] {
+    order.push_back(3);
+    fired[2] = loop_->now();
+  }};
+  FunctionTimer early{[&] {
+    order.push_back(1);
+    fired[0] = loop_->now();
+  }};
+  FunctionTimer middle{[&] {
+    order.push_back(2);
+    fired[1] = loop_->now();
+  }};
   FunctionTimer never{[&] { order.push_back(9); }};
   loop_->arm(late, start + Duration::milliseconds(30));
   loop_->arm(never, start + Duration::milliseconds(15));
@@ -205,7 +214,10 @@ TEST_P(Loops, timers_fire_in_order_and_never_early) {
 }
 
 TEST_P(Loops, deadline_callback_and_turn_end) {
-  struct Seen { int deadlines = 0; int turns = 0; } seen;
+  struct Seen {
+    int deadlines = 0;
+    int turns = 0;
+  } seen;
   loop_->set_deadline_callback([](void* c) { ++static_cast<Seen*>(c)->deadlines; }, &seen);
   loop_->set_turn_end([](void* c) { ++static_cast<Seen*>(c)->turns; }, &seen);
   loop_->set_deadline(loop_->now());
@@ -222,7 +234,9 @@ TEST_P(Loops, deadline_callback_and_turn_end) {
 TEST_P(Loops, a_timer_that_arms_itself_for_now_does_not_hold_the_turn) {
   int count = 0;
   FunctionTimer* self = nullptr;
-  FunctionTimer timer{[&] { if (++count < 1000) loop_->arm(*self, loop_->now()); }};
+  FunctionTimer timer{[&] {
+    if (++count < 1000) loop_->arm(*self, loop_->now());
+  }};
   self = &timer;
   loop_->arm(timer, loop_->now());
   loop_->turn();
@@ -234,7 +248,10 @@ TEST_P(Loops, work_at_the_end_of_the_turn_comes_after_handlers_and_turn_end) {
   std::string order;
   FunctionOp first;
   FunctionOp last;
-  first.then = [&](int) { order += 'h'; loop_->defer_to_turn_end(last); };
+  first.then = [&](int) {
+    order += 'h';
+    loop_->defer_to_turn_end(last);
+  };
   last.then = [&](int) { order += 'l'; };
   loop_->set_turn_end([](void* c) { *static_cast<std::string*>(c) += 'e'; }, &order);
   loop_->defer(first, 5);
@@ -245,12 +262,17 @@ TEST_P(Loops, work_at_the_end_of_the_turn_comes_after_handlers_and_turn_end) {
 }
 
 TEST_P(Loops, calls_run_on_another_thread_and_return) {
-  struct Call { std::thread::id thread; } call;
+  struct Call {
+    std::thread::id thread;
+  } call;
   FunctionOp op;
-  loop_->call(op, [](void* c) {
-    static_cast<Call*>(c)->thread = std::this_thread::get_id();
-    return 42;
-  }, &call);
+  loop_->call(
+      op,
+      [](void* c) {
+        static_cast<Call*>(c)->thread = std::this_thread::get_id();
+        return 42;
+      },
+      &call);
   EXPECT_EQ(finish(op), 42);
   EXPECT_NE(call.thread, std::this_thread::get_id());
 }
@@ -299,12 +321,22 @@ TB_BOTH_ENGINES(LoopDeaths);
 TEST_P(LoopDeaths, an_operation_submitted_twice_aborts) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   FunctionOp op;
-  EXPECT_DEATH({ loop_->defer(op, 0); loop_->defer(op, 0); }, "assertion failed");
+  EXPECT_DEATH(
+      {
+        loop_->defer(op, 0);
+        loop_->defer(op, 0);
+      },
+      "assertion failed");
 }
 
 TEST_P(LoopDeaths, an_operation_destroyed_in_flight_aborts) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
-  EXPECT_DEATH({ FunctionOp op; loop_->defer(op, 0); }, "assertion failed");
+  EXPECT_DEATH(
+      {
+        FunctionOp op;
+        loop_->defer(op, 0);
+      },
+      "assertion failed");
 }
 
 TEST(ForcedFallback, by_the_environment) {

@@ -25,13 +25,15 @@ TEST_P(Mailboxes, messages_of_many_threads_arrive_once_and_in_each_senders_order
     std::array<int, kSenders>& next;
     int received = 0;
   } context{box, next};
-  EventWatch watch{*loop_, [](void* c) {
-    auto& x = *static_cast<Context*>(c);
-    while (auto message = x.box.take()) {
-      EXPECT_EQ(message->number, x.next[static_cast<std::size_t>(message->sender)]++);
-      ++x.received;
-    }
-  }, &context};
+  EventWatch watch{*loop_,
+                   [](void* c) {
+                     auto& x = *static_cast<Context*>(c);
+                     while (auto message = x.box.take()) {
+                       EXPECT_EQ(message->number, x.next[static_cast<std::size_t>(message->sender)]++);
+                       ++x.received;
+                     }
+                   },
+                   &context};
   watch.start(box.event_fd());
   std::vector<std::thread> threads;
   for (int sender = 0; sender < kSenders; ++sender) {

@@ -23,8 +23,10 @@ class Peer : public StreamHandler {
       std::memcpy(&length, s.stash().data(), 8);
       s.consume(8);
       payload.assign(length, std::byte{});
-      if (length == 0) on_received(s);
-      else s.receive_into(payload);
+      if (length == 0)
+        on_received(s);
+      else
+        s.receive_into(payload);
     }
   }
   void on_received(StreamSocket& s) override {
@@ -220,8 +222,8 @@ TEST_P(Streams, urgent_overtakes_bulk_but_never_splits_a_message) {
   // A message of three items, then other bulk, then urgent: all queued before anything is sent.
   const std::uint64_t length = 3u << 20;
   const std::vector<std::byte> third(1u << 20, std::byte{3});
-  ASSERT_TRUE(client.socket.send(SendClass::kBulk, {.header = std::as_bytes(std::span{&length, 1}),
-                                                    .payload = third, .more = true}));
+  ASSERT_TRUE(client.socket.send(
+      SendClass::kBulk, {.header = std::as_bytes(std::span{&length, 1}), .payload = third, .more = true}));
   loop_->poll();  // gathered: the message has begun
   const std::vector<std::byte> urgent(10, std::byte{1});
   const std::vector<std::byte> bulk(20, std::byte{2});

@@ -140,10 +140,23 @@ bool decodes_with(const typename T::Body& body, std::size_t at, unsigned value) 
 }
 
 TEST(StateBodyRanges, EachEnumerationHasItsBound) {
-  struct Field { std::size_t at; unsigned max; };
+  struct Field {
+    std::size_t at;
+    unsigned max;
+  };
   // Offsets of docs/internals/wire_protocol.md.
-  for (const Field f : {Field{8, 1}, {9, 1}, {10, 3}, {11, 1}, {12, 1}, {13, 2}, {38, 3}, {39, 1}, {72, 1},
-                        {73, kNodeCountMax - 1u}, {82, 2}, {115, 0}}) {
+  for (const Field f : {Field{8, 1},
+                        {9, 1},
+                        {10, 3},
+                        {11, 1},
+                        {12, 1},
+                        {13, 2},
+                        {38, 3},
+                        {39, 1},
+                        {72, 1},
+                        {73, kNodeCountMax - 1u},
+                        {82, 2},
+                        {115, 0}}) {
     for (unsigned v = 0; v < 256; ++v) {
       EXPECT_EQ(decodes_with<State>({}, f.at, v), v <= f.max) << "byte " << f.at << " value " << v;
     }

@@ -84,20 +84,31 @@ StateBody sample_state() {
 
 Bytes sample_tail(Type type) {
   switch (type) {
-    case Type::hello: return test::encoded(sample_hello());
-    case Type::state: return test::encoded(sample_state());
-    case Type::verdict: return test::encoded(VerdictBody{1, 7, 1, 1, 1});
+    case Type::hello:
+      return test::encoded(sample_hello());
+    case Type::state:
+      return test::encoded(sample_state());
+    case Type::verdict:
+      return test::encoded(VerdictBody{1, 7, 1, 1, 1});
     case Type::session_start:
       return test::encoded(
           SessionStartBody{1, 1, 17, 0x0123456789abcdef, 0xfedcba9876543210, 65536, sample_history()});
-    case Type::session_ready: return test::encoded(SessionReadyBody{1024, 32u << 20});
-    case Type::resync_end: return test::encoded(HistoryBody{sample_history()});
-    case Type::degrade: return test::encoded(DegradeBody{sample_history(), 2});
-    case Type::bitmap_data: return test::bytes_of("\x01\x02\x04\x08\x10\x20\x40\x7f");
-    case Type::refuse: return test::bytes_of("sizes differ");
-    case Type::write: return Bytes(512, std::byte{0x5a});
-    case Type::read_reply: return Bytes(1024, std::byte{0xa5});
-    default: return {};
+    case Type::session_ready:
+      return test::encoded(SessionReadyBody{1024, 32u << 20});
+    case Type::resync_end:
+      return test::encoded(HistoryBody{sample_history()});
+    case Type::degrade:
+      return test::encoded(DegradeBody{sample_history(), 2});
+    case Type::bitmap_data:
+      return test::bytes_of("\x01\x02\x04\x08\x10\x20\x40\x7f");
+    case Type::refuse:
+      return test::bytes_of("sizes differ");
+    case Type::write:
+      return Bytes(512, std::byte{0x5a});
+    case Type::read_reply:
+      return Bytes(1024, std::byte{0xa5});
+    default:
+      return {};
   }
 }
 

@@ -58,12 +58,35 @@ inline void rehash(std::span<std::byte> header) {
   for (std::size_t i = 0; i < 8; ++i) header[56 + i] = static_cast<std::byte>(hash >> (8 * i) & 0xff);
 }
 
-inline constexpr Type kAllTypes[] = {
-    Type::hello, Type::state, Type::verdict, Type::bitmap_data, Type::bitmap_end, Type::session_start,
-    Type::session_ready, Type::refuse, Type::write, Type::zero, Type::flush, Type::resync_end, Type::ack,
-    Type::resync_done, Type::replica_failed, Type::read_reply, Type::stable_saved, Type::read_request,
-    Type::degrade, Type::degrade_ack, Type::demoted, Type::demoted_ack, Type::term_taken, Type::term_ack,
-    Type::term_nack, Type::switchover_request, Type::paused, Type::ping, Type::pong};
+inline constexpr Type kAllTypes[] = {Type::hello,
+                                     Type::state,
+                                     Type::verdict,
+                                     Type::bitmap_data,
+                                     Type::bitmap_end,
+                                     Type::session_start,
+                                     Type::session_ready,
+                                     Type::refuse,
+                                     Type::write,
+                                     Type::zero,
+                                     Type::flush,
+                                     Type::resync_end,
+                                     Type::ack,
+                                     Type::resync_done,
+                                     Type::replica_failed,
+                                     Type::read_reply,
+                                     Type::stable_saved,
+                                     Type::read_request,
+                                     Type::degrade,
+                                     Type::degrade_ack,
+                                     Type::demoted,
+                                     Type::demoted_ack,
+                                     Type::term_taken,
+                                     Type::term_ack,
+                                     Type::term_nack,
+                                     Type::switchover_request,
+                                     Type::paused,
+                                     Type::ping,
+                                     Type::pong};
 
 inline std::uint8_t small(Random& random, std::uint64_t bound) {
   return static_cast<std::uint8_t>(random.below(bound));
@@ -140,16 +163,20 @@ inline VerdictBody random_verdict(Random& random) {
 }
 
 inline SessionStartBody random_session_start(Random& random) {
-  return {small(random, 2), small(random, 2),  random.next(), random.next(),
-          random.next(),    random.next(), random_history(random)};
+  return {small(random, 2), small(random, 2), random.next(),         random.next(),
+          random.next(),    random.next(),    random_history(random)};
 }
 
 inline SessionReadyBody random_session_ready(Random& random) {
   return {static_cast<std::uint32_t>(random.next()), static_cast<std::uint32_t>(random.next())};
 }
 
-inline HistoryBody random_history_body(Random& random) { return {random_history(random)}; }
-inline DegradeBody random_degrade(Random& random) { return {random_history(random), small(random, 256)}; }
+inline HistoryBody random_history_body(Random& random) {
+  return {random_history(random)};
+}
+inline DegradeBody random_degrade(Random& random) {
+  return {random_history(random), small(random, 256)};
+}
 
 inline Bytes random_bytes(Random& random, std::size_t size) {
   Bytes out(size);
@@ -160,18 +187,28 @@ inline Bytes random_bytes(Random& random, std::size_t size) {
 // What travels behind the header of a message of `type`; no more than `size_max` bytes where any size goes.
 inline Bytes random_tail(Random& random, Type type, std::size_t size_max) {
   switch (type) {
-    case Type::hello: return encoded(random_hello(random));
-    case Type::state: return encoded(random_state(random));
-    case Type::verdict: return encoded(random_verdict(random));
-    case Type::session_start: return encoded(random_session_start(random));
-    case Type::session_ready: return encoded(random_session_ready(random));
-    case Type::resync_end: return encoded(random_history_body(random));
-    case Type::degrade: return encoded(random_degrade(random));
-    case Type::refuse: return bytes_of(random_text(random, kReasonMax));
+    case Type::hello:
+      return encoded(random_hello(random));
+    case Type::state:
+      return encoded(random_state(random));
+    case Type::verdict:
+      return encoded(random_verdict(random));
+    case Type::session_start:
+      return encoded(random_session_start(random));
+    case Type::session_ready:
+      return encoded(random_session_ready(random));
+    case Type::resync_end:
+      return encoded(random_history_body(random));
+    case Type::degrade:
+      return encoded(random_degrade(random));
+    case Type::refuse:
+      return bytes_of(random_text(random, kReasonMax));
     case Type::bitmap_data:
     case Type::write:
-    case Type::read_reply: return random_bytes(random, 1 + random.below(size_max));
-    default: return {};
+    case Type::read_reply:
+      return random_bytes(random, 1 + random.below(size_max));
+    default:
+      return {};
   }
 }
 
