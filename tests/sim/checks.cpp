@@ -37,21 +37,15 @@ constexpr std::uint32_t kExtentSectors = static_cast<std::uint32_t>(kExtentSize.
 bool World::marked(std::uint32_t sector) {
   const std::uint64_t region = std::uint64_t{sector} * kSectorBytes / scenario_.geometry.region_size;
   for (const Node& n : nodes_) {
-    if (n.meta.hot(sector / kExtentSectors) || n.meta.bit(region)) return true;
+    if (n.meta.hot(sector / kExtentSectors) || n.meta.bit(region) || n.meta.needs_full()) return true;
   }
   return false;
 }
 
 void World::check_marks(const char* when) {
-  if (phase_ == Phase::genesis) return;
   ++totals_.checks;
-  for (const Node& n : nodes_) {
-    if (n.meta.needs_full() || n.meta.superblock().disk_state == DiskState::failed) return;
-    if (n.mirror && n.mirror->snapshot().replica == core::ReplicaState::failed) return;
-  }
-  const auto check = [&](std::uint32_t s) {
-    const DataDisk::Cell& a = nodes_[0].disk.cell(s);
-    const DataDisk::Cell& b = nodes_[1].disk.cell(s);
+  if (nodes_[0].meta.needs_full() || nodes_[1].meta.needs_full()) return;  // everything is marked
+  const auto check = [&](std::uint32_t s, const DataDisk::Cell& a, const DataDisk::Cell& b) {
     if (a.cached == b.cached && a.durable == b.durable && a.cached == a.durable) return;
     if (marked(s)) return;
     fail("I3", std::string{when} + " sector " + std::to_string(s) + " may differ without a durable mark: A " +
@@ -59,7 +53,7 @@ void World::check_marks(const char* when) {
                    "), B " + history_.describe(s, b.cached) +
                    " (durable: " + history_.describe(s, b.durable) + ")");
   };
-  for (Node& n : nodes_) n.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell&) { check(s); });
+  for_each_pair(nodes_[0].disk.cells(), nodes_[1].disk.cells(), check);
 }
 
 void World::check_intent(Node& n, SectorRun run, const char* what) {
@@ -88,10 +82,6 @@ void World::check_disk_write(Node& n, const core::DiskIo& io, SectorRun run) {
   const bool resync = io.buffer != 0 && buffers_.get(io.buffer).resync;
   if (resync && !n.stays_promotable && n.meta.weakest().disk_state == DiskState::consistent) {
     fail("P8", "a resync write is submitted before \"inconsistent\" is durable in both superblock copies");
-  }
-  for (const Node& any : nodes_) {
-    if (any.meta.needs_full() || any.meta.superblock().disk_state == DiskState::failed) return;
-    if (any.mirror && any.mirror->snapshot().replica == core::ReplicaState::failed) return;
   }
   for (std::uint32_t s = run.first; s < run.first + run.count; ++s) {
     if (marked(s)) continue;
@@ -122,7 +112,11 @@ void World::check_acknowledged(Node& n, const ClientOp& op) {
   if (snap.in_ack_set && (snap.mode == Mode::memsync || op.memsync) && op.delivered) return;
   const bool alive = peer.mirror != nullptr && peer.life == link_life_[index(peer)];
   const bool counted_on = alive && snap.in_ack_set && op.in_ack_set && op.link == network_.id;
-  if (snap.in_ack_set && !alive) return;  // it had the write and has died since, unnoticed
+  if (snap.in_ack_set && !alive) {  // it may have died since, unnoticed
+    if (op.in_ack_set && op.link == network_.id && !op.peer_had && !op.delivered)
+      fail("P1", which + "acknowledged, although the peer died before it had it");
+    return;
+  }
   if (counted_on) fail("P1", which + "acknowledged before the peer in the ack set has it");
   const bitmap::Superblock& theirs = peer.meta.superblock();
   if (theirs.disk_state != DiskState::consistent) return;
@@ -147,6 +141,7 @@ void World::check_flushed(Node& n, std::size_t from, std::size_t to) {
     const Clock since = history_.begin_of(acked_[i].version);
     const SectorRun run = acked_[i].run;
     for (std::uint32_t s = run.first; s < run.first + run.count; ++s) {
+      if (i < given_up_.get(s)) continue;
       for (Node* side : {&n, &other(n)}) {
         if (side == &n ? !local : !remote) continue;
         const Tag worst = side->disk.cell(s).durable;
@@ -223,14 +218,20 @@ void World::start_over(Node& n) {
 void World::settle_at_risk(Node& n) {
   const Node& peer = other(n);
   const bool async = n.policy.mode == Mode::async || n.async_residue || peer.async_residue;
-  if (!peer.cache_lost && !async) return;  // the other one had it all along
+  const bool peer_gone = peer.disk_lost && peer.meta.superblock().disk_state != bitmap::DiskState::consistent;
+  if (!peer.cache_lost && !peer_gone && !async) return;  // the other one had it all along
   for (const std::uint32_t s : n.at_risk) {
     if (history_.valid(s, n.disk.cell(s).cached, history_.floor(s))) continue;
-    history_.fall_back(s);
-    acked_stable_ =
-        acked_.size();  // what was acknowledged before may be gone: later flushes do not promise it
+    give_up(s);
   }
   n.at_risk.clear();
+}
+
+// What was acknowledged there and not flushed may be gone: later flushes do not promise it either.
+void World::give_up(std::uint32_t sector) {
+  ++totals_.given_up;
+  history_.fall_back(sector);
+  given_up_.at(sector) = static_cast<std::uint32_t>(acked_.size());
 }
 
 // A power cut legally destroys what was acknowledged and not flushed, but only where no other copy had it.
@@ -245,9 +246,7 @@ void World::after_power_cut(Node& n, const std::vector<SectorRun>& reverted) {
     if (history_.valid(s, n.disk.cell(s).cached, floor)) continue;
     const bool elsewhere = peer_good && history_.valid(s, peer.disk.cell(s).cached, floor);
     if (elsewhere) n.at_risk.push_back(s);
-    if (elsewhere) continue;
-    history_.fall_back(s);
-    acked_stable_ = acked_.size();
+    if (!elsewhere) give_up(s);
   }
 }
 

@@ -191,8 +191,12 @@ void World::finish_write(Node& n, ClientOp& op, Status status) {
 void World::finish_flush(Node& n, ClientOp& op) {
   if (op.acked_before <= acked_stable_) return;
   if (judging_) check_flushed(n, acked_stable_, op.acked_before);
-  for (std::size_t i = acked_stable_; i < op.acked_before; ++i)
-    history_.make_stable(acked_[i].version, acked_[i].run);
+  for (std::size_t i = acked_stable_; i < op.acked_before; ++i) {
+    const SectorRun run = acked_[i].run;
+    for (std::uint32_t s = run.first; s < run.first + run.count; ++s) {
+      if (i >= given_up_.get(s)) history_.make_stable(acked_[i].version, {s, 1});
+    }
+  }
   acked_stable_ = op.acked_before;
 }
 

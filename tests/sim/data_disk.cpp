@@ -27,8 +27,11 @@ Tag DataDisk::tag_of(const Volatile& v, std::uint32_t sector) {
 void DataDisk::land(const Op& op, bool durable) {
   const Volatile v{next_order_++, op.run, op.io.verb == DiskVerb::zero ? 0 : op.io.buffer};
   for (std::uint32_t s = op.run.first; s < op.run.first + op.run.count; ++s) {
-    Cell& c = cells_.at(s);
-    c.cached = tag_of(v, s);
+    const Tag tag = tag_of(v, s);
+    Cell* found = cells_.find(s);
+    if (found == nullptr && tag == 0) continue;  // an absent chunk has never shown anything but zeroes
+    Cell& c = found != nullptr ? *found : cells_.at(s);
+    c.cached = tag;
     if (!durable) continue;
     c.durable = c.cached;
     c.durable_order = v.order;
@@ -90,10 +93,10 @@ void DataDisk::flush(std::uint32_t mark) {
   for (; n < volatile_.size() && volatile_[n].order < mark; ++n) {
     const Volatile& v = volatile_[n];
     for (std::uint32_t s = v.run.first; s < v.run.first + v.run.count; ++s) {
-      Cell& c = cells_.at(s);
-      if (c.durable_order > v.order) continue;
-      c.durable = tag_of(v, s);
-      c.durable_order = v.order;
+      Cell* c = cells_.find(s);
+      if (c == nullptr || c->durable_order > v.order) continue;
+      c->durable = tag_of(v, s);
+      c->durable_order = v.order;
     }
     if (v.buffer != 0) buffers_.unreference(v.buffer);
   }
@@ -142,11 +145,12 @@ void DataDisk::keep_some(Random& random) {
   for (const Volatile& v : volatile_) {
     const std::uint64_t whole = random.below(4);
     for (std::uint32_t s = v.run.first; s < v.run.first + v.run.count; ++s) {
-      Cell& c = cells_.at(s);
+      Cell* c = cells_.find(s);
+      if (c == nullptr) continue;
       const bool kept = whole == 0 || (whole > 1 && random.chance(bias));
-      if (!kept || c.durable_order > v.order) continue;
-      c.durable = tag_of(v, s);
-      c.durable_order = v.order;
+      if (!kept || c->durable_order > v.order) continue;
+      c->durable = tag_of(v, s);
+      c->durable_order = v.order;
     }
     if (v.buffer != 0) buffers_.unreference(v.buffer);
   }

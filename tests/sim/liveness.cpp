@@ -30,6 +30,7 @@ void World::genesis() {
 void World::heal() {
   phase_ = Phase::heal;
   note(nodes_[0], "=== heal");
+  healing_since_ = now_;
   for (Node& n : nodes_) {
     n.read_errors = n.write_errors = n.flush_errors = n.meta_errors = 0;
     n.slow = 1;
@@ -47,8 +48,38 @@ void World::heal() {
   while (!quiet() && !excused_) {
     if (now_ > limit) fail("P14", "no convergence within 240 s after the last fault\n" + state_text());
     run_until(now_ + 250 * kMillisecond);
+    check_answered();
   }
+  if (excused_) end_excused();
   phase_ = Phase::done;
+}
+
+// P13: without faults, and not frozen, no request waits longer than the timeouts behind it add up to.
+void World::check_answered() {
+  constexpr std::int64_t kBound = 60 * kSecond;
+  if (now_ - healing_since_ < kBound || nodes_[0].disk.in_flight() + nodes_[1].disk.in_flight() > 0) return;
+  for (const ClientOp& op : ops_) {
+    const Node& n = nodes_[op.node];
+    if (!op.used || now_ - std::max(op.started, healing_since_) < kBound || !n.mirror) continue;
+    if (n.mirror->snapshot().frozen) continue;
+    fail("P13", "request r" + std::to_string(op.request) + " is not answered\n" + state_text());
+  }
+}
+
+// Nothing can converge, but both can still be stopped, and give everything back.
+void World::end_excused() {
+  ++totals_.excused;
+  const std::array<std::uint32_t, 2> lives{nodes_[0].life, nodes_[1].life};
+  const auto stopping = [&](const Node& n) { return n.mirror != nullptr && n.life == lives[index(n)]; };
+  for (Node& n : nodes_) {
+    if (n.mirror != nullptr) n.commands = 0;
+    command(n, Verb::stop);
+  }
+  const std::int64_t limit = now_ + 60 * kSecond;
+  while (stopping(nodes_[0]) || stopping(nodes_[1])) {
+    if (now_ > limit) fail("P13", "a mirror without a good copy does not stop within 60 s\n" + state_text());
+    run_until(now_ + 250 * kMillisecond);
+  }
 }
 
 void World::speak_up(Node& n) {
@@ -59,7 +90,7 @@ void World::speak_up(Node& n) {
 }
 
 void World::liveness_turn() {
-  if (phase_ != Phase::heal) return;
+  if (phase_ != Phase::heal || excused_) return;
   push(500 * kMillisecond, EventType::liveness, kNone);
   ++liveness_turns_;
   for (Node& n : nodes_) {
@@ -110,8 +141,27 @@ void World::resolve_split() {
   Node& loser = other(winner);
   if (loser.commands > 0 || winner.commands > 0) return;
   if (loser.export_open) return command(loser, Verb::demote);
+  keep_winner();
   command(loser, Verb::resolve_discard);
   if (random_.one_in(2)) command(winner, Verb::resolve_keep);
+}
+
+// What the winner has now is what both must have in the end: no client writes any more.
+void World::keep_winner() {
+  if (kept_taken_) return;
+  kept_taken_ = true;
+  Node& winner = nodes_[static_cast<std::size_t>(split_winner_)];
+  winner.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell& c) { kept_.at(s).tag = c.cached; });
+  const auto wild = [&](SectorRun run) {
+    for (std::uint32_t s = run.first; s < run.first + run.count; ++s) kept_.at(s).wild = true;
+  };
+  for (const ClientOp& op : ops_) {
+    if (op.used && op.kind != ClientOp::Kind::read) wild(op.run);
+  }
+  for (std::uint32_t i = 0; i < winner.disk.slot_count(); ++i) {
+    const DataDisk::Op& op = winner.disk.op(i);
+    if (op.used && op.io.verb != core::DiskVerb::read) wild(op.run);
+  }
 }
 
 // The operator's answer to a failed disk: an empty one with new metadata. First the service has to move.
@@ -130,10 +180,8 @@ void World::replace_disk(Node& n) {
   }
   n.disk.cells().for_each(
       [&](std::uint32_t s, DataDisk::Cell&) {  // with the last copy of what the other lost
-        if (peer.cache_lost && !history_.valid(s, peer.disk.cell(s).cached, history_.floor(s)))
-          history_.fall_back(s);
+        if (peer.cache_lost && !history_.valid(s, peer.disk.cell(s).cached, history_.floor(s))) give_up(s);
       });
-  acked_stable_ = acked_.size();
   crash(n, true);
   note(n, "=== new disk");
   const Tag garbage = Tag{history_.garbage_version()} << 32;
@@ -159,16 +207,22 @@ bool World::quiet() {
 void World::final_checks() {
   if (excused_) return;
   check_marks("at the end");
-  const auto same = [&](std::uint32_t s) {
-    const DataDisk::Cell& a = nodes_[0].disk.cell(s);
-    const DataDisk::Cell& b = nodes_[1].disk.cell(s);
+  const auto same = [&](std::uint32_t s, const DataDisk::Cell& a, const DataDisk::Cell& b) {
     if (a.cached == b.cached && a.durable == b.durable && a.cached == a.durable) return;
     fail("P14", "the replicas differ at the end: A " + history_.describe(s, a.cached) + "; B " +
                     history_.describe(s, b.cached));
   };
-  for (Node& n : nodes_) n.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell&) { same(s); });
+  for_each_pair(nodes_[0].disk.cells(), nodes_[1].disk.cells(), same);
+  if (kept_taken_) {
+    for_each_pair(
+        kept_, nodes_[0].disk.cells(), [&](std::uint32_t s, const Kept& k, const DataDisk::Cell& c) {
+          if (k.wild || k.tag == c.cached) return;
+          fail("P10", "after the split brain was resolved the winner's content is gone: " +
+                          history_.describe(s, c.cached) + "; it had: " + history_.describe(s, k.tag));
+        });
+  }
+  if (judging_) check_whole(nodes_[0], "at the end");  // both are equal
   for (Node& n : nodes_) {
-    if (judging_) check_whole(n, "at the end");
     if (buffers_.owned_count(n.index) > 0)
       fail("buffers", std::string{"buffers leaked at node "} + "AB"[n.index]);
     n.mirror->check_invariants();

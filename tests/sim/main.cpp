@@ -13,11 +13,13 @@ namespace {
 constexpr const char* kUsage =
     "twinblock-sim [--seed N] [--seeds A..B] [--minutes M] [--mutants] [--mutant NAME] [--seeds-per-mutant "
     "N]\n"
-    "              [--scenario CLASS] [--jobs J] [--verbose]\n"
+    "              [--trials T] [--scenario CLASS] [--jobs J] [--once] [--verbose]\n"
     "  --seed N     one seed with its last events; --verbose: all events\n"
     "  --seeds A..B (default 1..1000), in J processes; each seed runs twice and must give the same digest\n"
+    "  --once       each seed runs once (half the time)\n"
     "  --mutants    every deliberate fault of the core must be caught within --seeds-per-mutant seeds "
-    "(2000)\n"
+    "(2000),\n"
+    "               in each of --trials (3) trials that begin at seeds far apart\n"
     "  --minutes M  stop after M minutes; with --seed, --seeds or alone (then any number of seeds)\n"
     "  classes: sync memsync async-block async-track switchovers disk-errors metadata-faults split-brain\n"
     "           crash-loops handshake-cut rot\n";
@@ -70,6 +72,11 @@ int main(int argc, char** argv) {
       if (o.mutant < 0) usage("no such mutant");
     } else if (flag == "--seeds-per-mutant") {
       o.seeds_per_mutant = number(value());
+    } else if (flag == "--once") {
+      o.once = true;
+    } else if (flag == "--trials") {
+      o.trials = static_cast<unsigned>(number(value()));
+      if (o.trials < 1 || o.trials > 99) usage("--trials: 1 to 99");
     } else if (flag == "--scenario") {
       o.scenario = twinblock::sim::scenario_by_name(value());
       if (o.scenario < 0) usage("no such class");

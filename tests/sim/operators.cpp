@@ -45,8 +45,9 @@ void World::fail_over(Node& from) {
   restart_later(from, jitter(random_.one_in(2) ? 200 * kMillisecond : 3 * kSecond));
   if (to.mirror != nullptr && was_source)
     push(jitter(random_.one_in(2) ? kMillisecond : 100 * kMillisecond), EventType::peer_is_dead, to.index);
-  if (random_.one_in(4)) {  // what it had received is applied late
-    for (std::uint32_t i = 0; i < to.disk.slot_count(); ++i) to.disk.op(i).hung = to.disk.op(i).used;
+  if (random_.one_in(3)) {  // some of what it had received is applied late
+    for (std::uint32_t i = 0; i < to.disk.slot_count(); ++i)
+      to.disk.op(i).hung = to.disk.op(i).used && random_.one_in(2);
   }
   if (random_.one_in(3)) {  // the dead node comes back alone
     network_blocked_ = true;
@@ -272,15 +273,15 @@ void World::split_step(std::uint32_t stage) {
   split_stage_ = static_cast<int>(stage);
   switch (stage) {
     case 1:
-      if (src == nullptr) return push(20 * kMillisecond, EventType::split_step, kNone, 1);
+      if (src == nullptr) return push(5 * kMillisecond, EventType::split_step, kNone, 1);
       network_blocked_ = true;
       cut_link();
-      return push(2 * kSecond / 10, EventType::split_step, kNone, 2);
+      return push(jitter(20 * kMillisecond), EventType::split_step, kNone, 2);
     case 2:
       judging_ = false;
       if (src != nullptr) command(other(*src), Verb::promote, random_.one_in(3), true);
       split_writes_[0] = split_writes_[1] = 0;
-      return push(jitter(200 * kMillisecond), EventType::split_step, kNone, 3);
+      return push(jitter(30 * kMillisecond), EventType::split_step, kNone, 3);
     case 3:
       network_blocked_ = false;  // both meet while clients go on
       return;

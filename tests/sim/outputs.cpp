@@ -246,7 +246,7 @@ void World::cut_link() {
     network_.sides[index(n)].coming = false;
     link_down(n, random_.one_in(2) ? 0 : jitter(5 * kMillisecond));
   }
-  dial();   // a link cut before it came up on either side is dialled again, too
+  dial();  // a link cut before it came up on either side is dialled again, too
 }
 
 void World::dial() {

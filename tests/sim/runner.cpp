@@ -1,5 +1,6 @@
 #include "tests/sim/runner.hpp"
 
+#include <malloc.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -9,6 +10,8 @@
 #include <cstdio>
 #include <cstring>
 #include <new>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "base/assert.hpp"
@@ -66,6 +69,8 @@ void add(Totals& to, const Totals& t) {
   to.links += t.links;
   to.opens += t.opens;
   to.checks += t.checks;
+  to.excused += t.excused;
+  to.given_up += t.given_up;
 }
 
 // Fills the report. twice: the second run must give the same digest.
@@ -113,10 +118,12 @@ pid_t start_worker(const Options& o, std::uint64_t first, std::uint64_t stride, 
   core::g_active_mutant = static_cast<core::Mutant>(o.mutant);
   set_assertion_hook(on_assertion);
   std::freopen("/dev/null", "w", stderr);  // the assertion's own line; the report has it
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);    // worlds come and go: keep the memory
+  mallopt(M_MMAP_THRESHOLD, 64 << 20);
   const WallTime begin = std::chrono::steady_clock::now();
   for (std::uint64_t seed = first; seed <= o.seed_last; seed += stride) {
     if (seconds > 0 && seconds_since(begin) > seconds) break;
-    if (!run_one(o, seed, o.mutant == 0, *r)) _exit(2);
+    if (!run_one(o, seed, o.mutant == 0 && !o.once, *r)) _exit(2);
   }
   _exit(0);
 }
@@ -246,69 +253,114 @@ int run_seeds(const Options& o) {
   const double seconds = seconds_since(begin);
   std::printf(
       "%llu client operations, %llu events, %llu crashes, %llu links, %llu exports opened, %llu full checks\n"
-      "%.1f s, %.0f seeds per second and core (each seed runs twice), %.0f client operations per second and "
-      "core\n",
+      "%llu runs excused (%.2f %%), %llu sectors given up\n"
+      "%.1f s, %.0f seeds per second and core (each runs %s), %.0f client operations per second and core\n",
       static_cast<unsigned long long>(totals.operations), static_cast<unsigned long long>(totals.events),
       static_cast<unsigned long long>(totals.crashes), static_cast<unsigned long long>(totals.links),
-      static_cast<unsigned long long>(totals.opens), static_cast<unsigned long long>(totals.checks), seconds,
-      static_cast<double>(passed) / seconds / o.jobs,
-      2 * static_cast<double>(totals.operations) / seconds / o.jobs);
+      static_cast<unsigned long long>(totals.opens), static_cast<unsigned long long>(totals.checks),
+      static_cast<unsigned long long>(totals.excused),
+      100.0 * static_cast<double>(totals.excused) / static_cast<double>(std::max<std::uint64_t>(passed, 1)),
+      static_cast<unsigned long long>(totals.given_up), seconds,
+      static_cast<double>(passed) / seconds / o.jobs, o.once ? "once" : "twice",
+      (o.once ? 1 : 2) * static_cast<double>(totals.operations) / seconds / o.jobs);
   std::printf("%llu passed, %llu failed\n", static_cast<unsigned long long>(passed),
               static_cast<unsigned long long>(failed));
   return failed == 0 ? 0 : 1;
 }
 
+namespace {
+
+// One mutant from one first seed. The parent restarts it behind seeds that fail without the mutant too.
+struct Hunt {
+  std::size_t mutant = 0;
+  std::uint64_t first = 0;
+  pid_t pid = 0;
+  Report* report = nullptr;
+  std::uint64_t seeds = 0;  // 0: not caught
+};
+
+void start_hunt(const Options& options, Hunt& h, std::uint64_t from, double seconds) {
+  Options o = options;
+  o.mutant = static_cast<int>(h.mutant);
+  o.seed_last = h.first + options.seeds_per_mutant - 1;
+  h.pid = start_worker(o, from, 1, h.report, seconds);
+}
+
+// True: the hunt is over.
+bool end_hunt(const Options& options, Hunt& h, int status) {
+  Report& r = *h.report;
+  explain_death(r, status);
+  if (r.failed && fails_without_mutant(options, r.seed)) {  // says nothing about the mutant: go on
+    r.failed = false;
+    start_hunt(options, h, r.seed + 1, options.minutes > 0 ? 20 : 0);
+    return false;
+  }
+  if (r.failed) h.seeds = r.seed - h.first + 1;
+  return true;
+}
+
+// Prints the mutant's line. False: it escaped in a trial.
+bool print_hunts(const Options& o, std::span<const Hunt> hunts) {
+  std::vector<std::uint64_t> seeds;
+  const char* checker = kMutants[hunts[0].mutant].text;
+  bool caught = true;
+  for (const Hunt& h : hunts) {
+    caught = caught && h.seeds > 0;
+    seeds.push_back(h.seeds > 0 ? h.seeds : UINT64_MAX);
+    if (h.seeds > 0 && caught) checker = h.report->checker;
+    if (o.verbose && h.seeds > 0)
+      std::printf("    seed %llu: %s\n", static_cast<unsigned long long>(h.report->seed), h.report->text);
+  }
+  std::sort(seeds.begin(), seeds.end());
+  const auto text = [](std::uint64_t n) { return n == UINT64_MAX ? std::string{"-"} : std::to_string(n); };
+  std::printf("%-32s %-7s %8s %8s  %s\n", kMutants[hunts[0].mutant].name, caught ? "yes" : "NO",
+              text(seeds[seeds.size() / 2]).c_str(), text(seeds.back()).c_str(),
+              caught ? checker : kMutants[hunts[0].mutant].text);
+  std::fflush(stdout);
+  return caught;
+}
+
+}  // namespace
+
 int run_mutants(const Options& options) {
-  const std::size_t count = std::size(kMutants) - 1;
-  Report* reports = shared_reports(count + 1);
-  std::vector<pid_t> pids(count + 1);
+  constexpr std::uint64_t kTrialDistance = 1'000'000;
+  const std::size_t count = (std::size(kMutants) - 1) * options.trials;
+  Report* reports = shared_reports(count);
+  std::vector<Hunt> hunts(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    hunts[i] = {.mutant = 1 + i / options.trials,
+                .first = options.seed_first + i % options.trials * kTrialDistance,
+                .report = reports + i};
+  }
   const WallTime begin = std::chrono::steady_clock::now();
   const double budget = options.minutes * 60;
-  std::size_t next = 1;
+  std::vector<unsigned> left(std::size(kMutants), options.trials);
+  std::size_t next = 0;
   std::uint64_t failed = 0;
   unsigned running = 0;
-  std::printf("%-32s %-7s %8s  %s\n", "mutant", "caught", "seeds", "checker");
-  while (next <= count || running > 0) {
-    if (next <= count && running < options.jobs) {
-      Options o = options;
-      o.mutant = static_cast<int>(next);
-      o.seed_last = o.seed_first + options.seeds_per_mutant - 1;
+  std::printf("%-32s %-7s %8s %8s  %s\n", "mutant", "caught", "median", "most", "checker");
+  while (next < count || running > 0) {
+    if (next < count && running < options.jobs) {
       // Whatever the easy ones leave over is for the hard ones.
-      const double left = budget == 0 ? 0
-                                      : std::max(2.0, 4 * options.jobs * (budget - seconds_since(begin)) /
-                                                          static_cast<double>(count - next + 1));
-      pids[next] = start_worker(o, o.seed_first, 1, reports + next, left);
+      const double share =
+          4 * options.jobs * (budget - seconds_since(begin)) / static_cast<double>(count - next);
+      start_hunt(options, hunts[next], hunts[next].first, budget == 0 ? 0 : std::max(2.0, share));
       ++next;
       ++running;
       continue;
     }
     int status = 0;
     const pid_t pid = wait(&status);
-    const auto at = std::find(pids.begin(), pids.end(), pid);
-    if (pid <= 0 || at == pids.end()) continue;
+    const auto at = std::find_if(hunts.begin(), hunts.end(), [&](const Hunt& h) { return h.pid == pid; });
+    if (pid <= 0 || at == hunts.end() || !end_hunt(options, *at, status)) continue;
     --running;
-    const auto m = static_cast<std::size_t>(at - pids.begin());
-    Report& r = reports[m];
-    explain_death(r, status);
-    if (r.failed && fails_without_mutant(options, r.seed)) {  // says nothing about the mutant: go on
-      Options o = options;
-      o.mutant = static_cast<int>(m);
-      o.seed_last = o.seed_first + options.seeds_per_mutant - 1;
-      r.failed = false;
-      ++r.passed;
-      pids[m] = start_worker(o, r.seed + 1, 1, &r, budget == 0 ? 0 : 20);
-      ++running;
-      continue;
-    }
-    failed += r.failed ? 0 : 1;
-    const std::uint64_t seeds = r.passed + (r.failed ? 1 : 0);
-    std::printf("%-32s %-7s %8llu  %s\n", kMutants[m].name, r.failed ? "yes" : "NO",
-                static_cast<unsigned long long>(seeds), r.failed ? r.checker : kMutants[m].text);
-    if (options.verbose && r.failed)
-      std::printf("    seed %llu: %s\n", static_cast<unsigned long long>(r.seed), r.text);
-    std::fflush(stdout);
+    if (--left[at->mutant] > 0) continue;
+    const std::span<const Hunt> all{hunts.data() + (at->mutant - 1) * options.trials, options.trials};
+    failed += print_hunts(options, all) ? 0 : 1;
   }
-  std::printf("%llu passed, %llu failed\n", static_cast<unsigned long long>(count - failed),
+  std::printf("%.0f s, %u trials each, at most %llu seeds\n%llu passed, %llu failed\n", seconds_since(begin),
+              options.trials, static_cast<unsigned long long>(options.seeds_per_mutant),
+              static_cast<unsigned long long>(std::size(kMutants) - 1 - failed),
               static_cast<unsigned long long>(failed));
   return failed == 0 ? 0 : 1;
 }

@@ -17,6 +17,8 @@ struct Options {
   bool verbose = false;
   bool single = false;  // --seed: one seed with its trace
   std::uint64_t seeds_per_mutant = 2000;
+  bool once = false;    // each seed runs once: no digest to compare
+  unsigned trials = 3;  // of each mutant, with seeds of its own
   unsigned jobs = 1;
 };
 

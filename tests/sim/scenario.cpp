@@ -153,6 +153,10 @@ Scenario make_scenario(std::uint64_t seed, Random& random, int forced_class) {
     s.cut_at_message = static_cast<std::uint32_t>(1 + seed % 40);
     s.cut_half = seed / 40 % 2 != 0;
   }
+  if (s.kind == ScenarioClass::split_brain) {  // clients outlast the meeting of the two sources
+    s.think_ns = static_cast<std::int64_t>(320'000u << random.below(3));
+    s.client_ops += 300;
+  }
   set_weights(s);
   return s;
 }

@@ -27,6 +27,11 @@ class Sparse {
     if (!chunk) chunk = std::make_unique<Chunk>();
     return (*chunk)[sector % kChunkSectors];
   }
+  // nullptr: the sector lies in an absent chunk.
+  [[nodiscard]] T* find(std::uint32_t sector) {
+    Chunk* chunk = chunks_[sector / kChunkSectors].get();
+    return chunk == nullptr ? nullptr : &(*chunk)[sector % kChunkSectors];
+  }
   [[nodiscard]] std::uint32_t chunk_count() const { return static_cast<std::uint32_t>(chunks_.size()); }
   [[nodiscard]] bool has_chunk(std::uint32_t chunk) const { return chunks_[chunk] != nullptr; }
 
@@ -38,6 +43,11 @@ class Sparse {
       for (std::uint32_t i = 0; i < kChunkSectors; ++i) visit(c * kChunkSectors + i, (*chunks_[c])[i]);
     }
   }
+  // kChunkSectors values; those of an absent chunk are default values.
+  [[nodiscard]] const T* chunk(std::uint32_t c) const {
+    static constexpr Chunk kAbsent{};
+    return chunks_[c] ? chunks_[c]->data() : kAbsent.data();
+  }
   void clear() {
     for (auto& chunk : chunks_) chunk.reset();
   }
@@ -46,5 +56,17 @@ class Sparse {
   using Chunk = std::array<T, kChunkSectors>;
   std::vector<std::unique_ptr<Chunk>> chunks_;
 };
+
+// visit(sector, const A&, const B&) over all sectors of chunks present in one of them, ascending.
+// REQUIRES: equal sizes.
+template <class A, class B, class Visit>
+void for_each_pair(const Sparse<A>& a, const Sparse<B>& b, Visit&& visit) {
+  for (std::uint32_t c = 0; c < a.chunk_count(); ++c) {
+    if (!a.has_chunk(c) && !b.has_chunk(c)) continue;
+    const A* x = a.chunk(c);
+    const B* y = b.chunk(c);
+    for (std::uint32_t i = 0; i < kChunkSectors; ++i) visit(c * kChunkSectors + i, x[i], y[i]);
+  }
+}
 
 }  // namespace twinblock::sim

@@ -26,7 +26,9 @@ World::World(std::uint64_t seed, int forced_class, Trace* trace)
       history_{sectors_},
       network_{buffers_},
       nodes_{Node{0, scenario_.geometry, buffers_, sectors_},
-             Node{1, scenario_.geometry, buffers_, sectors_}} {
+             Node{1, scenario_.geometry, buffers_, sectors_}},
+      kept_{sectors_},
+      given_up_{sectors_} {
   const std::uint32_t spots = scenario_.hot_spots;
   for (std::uint32_t i = 0; i < spots; ++i) {
     spots_.push_back(static_cast<std::uint32_t>(random_.below(sectors_ - scenario_.spot_sectors) / 8 * 8));
@@ -51,7 +53,8 @@ void World::run() {
   phase_ = Phase::faults;
   push(0, EventType::client, kNone);
   push(jitter(scenario_.action_gap_ns), EventType::action, kNone);
-  if (scenario_.kind == ScenarioClass::split_brain) push(20 * kMillisecond, EventType::split_step, kNone, 1);
+  if (scenario_.kind == ScenarioClass::split_brain)
+    push(jitter(10 * kMillisecond), EventType::split_step, kNone, 1);
   const std::int64_t limit = now_ + 600 * kSecond;
   while (phase_ == Phase::faults && now_ < limit) run_until(now_ + 50 * kMillisecond);
   heal();
@@ -232,6 +235,8 @@ void World::end_turn(Node& n) {
           fail("P13", "a stopped mirror has left a client without an answer");
       }
     }
+    if (buffers_.owned_count(n.index) > 0)
+      fail("buffers", std::string{"a stopped mirror keeps buffers: node "} + "AB"[n.index]);
     crash(n, false);
     restart_later(n, jitter(200 * kMillisecond));
     return;
@@ -242,7 +247,7 @@ void World::end_turn(Node& n) {
     const Node& peer = other(n);
     const bool alive = peer.mirror != nullptr && link_life_[index(peer)] == peer.life;
     if (n.in_ack_set && alive && snap.link == core::LinkState::connected) {
-      n.cache_lost = other(n).cache_lost = false;
+      n.cache_lost = other(n).cache_lost = n.disk_lost = other(n).disk_lost = false;
       n.granted = other(n).granted = false;
     }
   }
@@ -289,6 +294,12 @@ void World::crash(Node& n, bool power) {
   if (n.export_open) {
     last_source_ = n.index;
     handed_over_ = false;
+  }
+  for (ClientOp& op : ops_) {
+    if (!op.used || op.node == n.index || op.run.count == 0) continue;
+    op.peer_had = true;
+    for (std::uint32_t s = op.run.first; s < op.run.first + op.run.count; ++s)
+      op.peer_had = op.peer_had && history_.valid(s, n.disk.cell(s).cached, op.begun);
   }
   n.meta.crash(random_);
   if (!power) n.disk.kill(random_);

@@ -70,6 +70,7 @@ struct ClientOp {
   bool memsync = false;     // then
   core::LinkId link = 0;    // then
   bool delivered = false;   // its message has reached the peer's core
+  bool peer_had = false;    // when the peer died, its disk had it
   std::uint8_t node = 0;
   core::RequestId request = 0;
   core::BufferId buffer = 0;
@@ -106,7 +107,8 @@ struct Node {
   std::uint32_t peer_life = 0;  // of the other when this one crashed
   bool async_residue = false;   // was async and has not been in the ack set since
   std::uint64_t boot = 0;       // changes with each power cut
-  bool cache_lost = false;      // by a power cut or a failed disk, and not in the ack set since
+  bool cache_lost = false;      // by a power cut, and not in the ack set since
+  bool disk_lost = false;       // it failed, and has not been in the ack set since
   bool forced = false;          // promote --force was issued and its export has not opened since
   bool granted = false;         // promoted with confirm_dead since the other was in the ack set
   bool saw_split_brain = false;
@@ -129,6 +131,8 @@ struct Totals {
   std::uint64_t links = 0;
   std::uint64_t opens = 0;
   std::uint64_t checks = 0;
+  std::uint64_t excused = 0;   // runs that ended without a good copy
+  std::uint64_t given_up = 0;  // sectors whose unflushed content a legal loss took
 };
 
 class World {
@@ -210,6 +214,9 @@ class World {
   void genesis();
   void speak_up(Node& n);
   void resolve_split();
+  void keep_winner();
+  void end_excused();
+  void check_answered();
   void heal();
   void liveness_turn();
   void replace_disk(Node& n);
@@ -226,6 +233,7 @@ class World {
   void check_resync_done(Node& n);
   void check_open(Node& n);
   void settle_at_risk(Node& n);
+  void give_up(std::uint32_t sector);
   void start_over(Node& n);
   void check_whole(Node& n, const char* when);
   void after_power_cut(Node& n, const std::vector<SectorRun>& reverted);
@@ -255,6 +263,13 @@ class World {
   std::uint32_t split_writes_[2] = {0, 0};
   int split_stage_ = 0;
   int split_winner_ = kNone;
+  struct Kept {
+    Tag tag = 0;
+    bool wild = false;  // a write was in flight
+  };
+  Sparse<Kept> kept_;  // the winner's content when the split brain was resolved
+  bool kept_taken_ = false;
+  std::int64_t healing_since_ = 0;
   bool cut_used_ = false;
   std::int64_t last_fault_ = 0;
   std::array<ClientOp, 32> ops_{};
@@ -265,8 +280,9 @@ class World {
     std::uint32_t version;
     SectorRun run;
   };
-  std::vector<Acked> acked_;      // in order of acknowledgement
-  std::size_t acked_stable_ = 0;  // entries below were covered by a flush
+  std::vector<Acked> acked_;        // in order of acknowledgement
+  std::size_t acked_stable_ = 0;    // entries below were covered by a flush
+  Sparse<std::uint32_t> given_up_;  // entries below are not promised any more at this sector
   std::vector<std::uint32_t> spots_;
   std::uint32_t liveness_turns_ = 0;
   std::uint64_t digest_ = 0x1234;
