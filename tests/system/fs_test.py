@@ -9,13 +9,7 @@ import subprocess
 
 import demo
 import harness
-from harness import MIB, need, pair, run, wait_for
-
-
-def need_mounts():
-    need("nbdfuse", "losetup", "mount")
-    if os.geteuid() != 0 or not os.path.exists("/dev/loop-control") or not os.path.exists("/dev/fuse"):
-        raise harness.Skip("needs root, loop devices and fuse")
+from harness import MIB, need, need_mounts, pair, run, wait_for
 
 
 def story(d, mkfs, check, options=""):

@@ -37,6 +37,19 @@ def need(*programs):
             raise Skip(f"{program} is not installed")
 
 
+def need_nbd():
+    try:
+        import nbd  # noqa: F401
+    except ImportError:
+        raise Skip("python3-libnbd is not installed") from None
+
+
+def need_mounts():
+    need("nbdfuse", "losetup", "mount")
+    if os.geteuid() != 0 or not os.path.exists("/dev/loop-control") or not os.path.exists("/dev/fuse"):
+        raise Skip("needs root, loop devices and fuse")
+
+
 def pause(seconds=0.02):
     time.sleep(seconds)  # poll-interval: between two looks at a state
 
@@ -252,8 +265,9 @@ class Node:
     def peer(self):
         return self.pair.beta if self is self.pair.alpha else self.pair.alpha
 
-    def start(self, env=None):
-        self.process = Process([DAEMON, "--config", self.config, "--exit-with-parent"], self.dir, self.name, env=env)
+    def start(self, env=None, preexec=None):
+        self.process = Process([DAEMON, "--config", self.config, "--exit-with-parent"], self.dir, self.name, env=env,
+                               preexec=preexec)
         self.process.wait_line("control on")
         return self
 
@@ -264,12 +278,25 @@ class Node:
         code = self.process.stop()
         assert code == 0, f"{self.name} ended with {code}:\n{self.process.tail()}"
 
+    def stop_or_kill(self):
+        """Orderly if it can: a daemon with a broken disk may not."""
+        if self.process.stop() not in (0, 1):
+            raise AssertionError(f"{self.name} ended with {self.process.process.returncode}:\n{self.process.tail()}")
+
     def cli(self, *arguments, check=True, patience=None):
         return run(CLI, "--control", self.control, *arguments, check=check, patience=patience)
 
     def status(self):
         done = self.cli("status", "--json")
         return json.loads(done.stdout)["mirrors"][0]
+
+    def peer_status(self):
+        return self.status()["peers"][0]
+
+    def metadata(self):
+        """The bytes of the metadata, to show that nothing changed."""
+        path = self.dir / "meta"
+        return path.read_bytes() if path.exists() else None
 
     def wait_state(self, **wanted):
         """Waits until each field has its value; a field of the peer is given as peer_FIELD."""
@@ -362,7 +389,7 @@ def pair(directory, settings="", size=64 * MIB):
     except BaseException:
         for node in (p.alpha, p.beta):
             if node.process is not None:
-                print(f"--- log of {node.name}\n{node.process.tail(60)}", flush=True)
+                print(f"--- log of {node.name}\n{node.process.tail(40)}", flush=True)
         raise
     finally:
         p.close()
