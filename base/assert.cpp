@@ -8,7 +8,9 @@ namespace {
 AssertionHook g_hook = nullptr;
 }
 
-void set_assertion_hook(AssertionHook hook) noexcept { g_hook = hook; }
+void set_assertion_hook(AssertionHook hook) noexcept {
+  g_hook = hook;
+}
 
 void assertion_failed(const char* expression, const char* file, int line) noexcept {
   char text[512];

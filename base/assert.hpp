@@ -12,6 +12,6 @@ void set_assertion_hook(AssertionHook hook) noexcept;
 
 }  // namespace twinblock
 
-#define TB_ASSERT(expression)                                                     \
-  (static_cast<bool>(expression) ? static_cast<void>(0)                           \
+#define TB_ASSERT(expression)                           \
+  (static_cast<bool>(expression) ? static_cast<void>(0) \
                                  : ::twinblock::assertion_failed(#expression, __FILE__, __LINE__))

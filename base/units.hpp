@@ -31,8 +31,14 @@ class ByteCount {
   friend constexpr auto operator<=>(ByteCount, ByteCount) = default;
   friend constexpr ByteCount operator+(ByteCount a, ByteCount b) { return ByteCount{a.value_ + b.value_}; }
   friend constexpr ByteCount operator-(ByteCount a, ByteCount b) { return ByteCount{a.value_ - b.value_}; }
-  constexpr ByteCount& operator+=(ByteCount b) { value_ += b.value_; return *this; }
-  constexpr ByteCount& operator-=(ByteCount b) { value_ -= b.value_; return *this; }
+  constexpr ByteCount& operator+=(ByteCount b) {
+    value_ += b.value_;
+    return *this;
+  }
+  constexpr ByteCount& operator-=(ByteCount b) {
+    value_ -= b.value_;
+    return *this;
+  }
 
  private:
   std::uint64_t value_{};
@@ -106,12 +112,12 @@ class Instant {
   std::int64_t ns_{};
 };
 
-using RegionIndex = Quantity<struct RegionIndexTag>;                   // unit of dirty tracking
-using ExtentIndex = Quantity<struct ExtentIndexTag, std::uint32_t>;    // unit of the intent log, 4 MiB
-using SequenceNumber = Quantity<struct SequenceNumberTag>;             // 0: none yet
-using GenerationId = Quantity<struct GenerationIdTag>;                 // random name of a history; 0: none
-using Term = Quantity<struct TermTag>;                                // fencing token, see next_term; 0: none
-using NodeIndex = Quantity<struct NodeIndexTag, std::uint8_t>;         // 0 to 7
+using RegionIndex = Quantity<struct RegionIndexTag>;                 // unit of dirty tracking
+using ExtentIndex = Quantity<struct ExtentIndexTag, std::uint32_t>;  // unit of the intent log, 4 MiB
+using SequenceNumber = Quantity<struct SequenceNumberTag>;           // 0: none yet
+using GenerationId = Quantity<struct GenerationIdTag>;               // random name of a history; 0: none
+using Term = Quantity<struct TermTag>;                               // fencing token, see next_term; 0: none
+using NodeIndex = Quantity<struct NodeIndexTag, std::uint8_t>;       // 0 to 7
 
 inline constexpr std::uint8_t kNodeCountMax = 8;
 inline constexpr ByteCount kExtentSize{4u << 20};

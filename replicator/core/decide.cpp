@@ -103,15 +103,11 @@ const NodeView& first_leader(const NodeView& a, const NodeView& b) {
   const bool b_source = effective_source(b.state, a.state);
   if (a_source != b_source) return a_source ? a : b;
   // Whoever may have lost unflushed data in a power loss learns it back from the one that did not: a target
-  // in sync has everything that was acknowledged.
+  // in sync has everything that was acknowledged (memsync, and its process died too: all but what it had not
+  // written yet).
   const auto async = static_cast<std::uint8_t>(Mode::async);
   if (a.state.clean != b.state.clean && a.state.mode != async && b.state.mode != async) {
-    const NodeView& intact = a.state.clean != 0 ? a : b;
-    const NodeView& lost = a.state.clean != 0 ? b : a;
-    // memsync: what a target had received but not written went with its process.
-    const auto sync = static_cast<std::uint8_t>(Mode::sync);
-    const bool written = a.state.mode == sync && b.state.mode == sync;
-    if (written || lost.state.your_attach_count == intact.state.attach_count) return intact;
+    return a.state.clean != 0 ? a : b;
   }
   if (a.state.term_own != b.state.term_own) return a.state.term_own > b.state.term_own ? a : b;
   if (a.state.was_source != b.state.was_source) return a.state.was_source != 0 ? a : b;
@@ -255,9 +251,9 @@ Verdict decide(const NodeView& mine, const NodeView& theirs) {
     const NodeView& other = a_failed ? b : a;
     // Same generation, or the failed source's newest one, in which it has acknowledged nothing: it waited for
     // this very peer to note it. What an async source was ahead of its peer is lost only by a decision.
-    const bool same = current(failed.state) == current(other.state) ||
-                      (failed.state.history.count > 1 &&
-                       failed.state.history.entries[0].parent == current(other.state));
+    const bool same =
+        current(failed.state) == current(other.state) ||
+        (failed.state.history.count > 1 && failed.state.history.entries[0].parent == current(other.state));
     const bool waited =
         failed.state.dirty_regions == 0 || failed.state.mode == static_cast<std::uint8_t>(Mode::sync);
     const bool complete = waited && static_cast<PeerData>(failed.state.data_of_you) != PeerData::lacks;

@@ -37,7 +37,7 @@ bool Mirror::Impl::pump_degrade() {
     waiting_changed_ = true;
     return true;
   }
-  if (degrade_fact_ && alone_ok()) degrade_fact_ = false;   // written down already
+  if (degrade_fact_ && alone_ok()) degrade_fact_ = false;  // written down already
   if (degrade_fact_ && !in_stream_ && !negotiating() && acting_source()) degrade_wanted_ = true;
   if (!degrade_wanted_) return false;
   if (in_stream_ || negotiating() || !acting_source() || detached_ || meta_.failed() || alone_ok()) {
@@ -80,7 +80,7 @@ void Mirror::Impl::detach_local(int error) {
   }
   degrade_acked_ = false;
   if (resync_end_sent_ && !verdict_.stays_promotable) {
-    degrade_due_ = true;   // it is not up to date yet: told when it says so
+    degrade_due_ = true;  // it is not up to date yet: told when it says so
     meta_.superblock_changed();
     return;
   }

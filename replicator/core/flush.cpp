@@ -54,7 +54,7 @@ bool Mirror::Impl::pump_flush() {
   if (detached_ && !degrade_acked_) return false;
   if ((peer_counts || detached_) && peer_stable_ < flush_round_sequence_) return false;
   if (!in_ack_set_ && !alone_ok() && !TB_MUTANT(bump_after_ack)) {
-    if (!negotiating() && !in_stream_) request_degrade();   // else it joins the ack set in a moment
+    if (!negotiating() && !in_stream_) request_degrade();  // else it joins the ack set in a moment
     return false;
   }
   answer_all(flush_round_, Status::ok);

@@ -190,7 +190,7 @@ struct Mirror::Impl {
   [[nodiscard]] bool droppable(const IntentSlot& slot) const;
   bool drop_some(bool all);
 
-  static constexpr std::uint64_t kNumberMax = std::uint64_t{1} << 62;   // terms and sequence numbers of a peer
+  static constexpr std::uint64_t kNumberMax = std::uint64_t{1} << 62;  // terms and sequence numbers of a peer
 
   // ---- degrade.cpp: generations, writing alone, losing the local disk
   [[nodiscard]] bool alone_ok() const;
@@ -216,6 +216,7 @@ struct Mirror::Impl {
   void send_state();
   void on_state(const MessageIn& in);
   void on_verdict(const MessageIn& in);
+  void note_peer_terms();
   void evaluate();
   void enter_session();
   [[nodiscard]] NodeView my_view() const;
@@ -345,8 +346,8 @@ struct Mirror::Impl {
   StreamRing ring_;
   std::uint64_t disk_in_flight_ = 0;
   std::uint32_t client_ops_ = 0;
-  bool numbering_ = false;              // numbers below sequence_limit are ours to give
-  std::uint64_t received_high_ = 0;     // highest number seen from a leader
+  bool numbering_ = false;           // numbers below sequence_limit are ours to give
+  std::uint64_t received_high_ = 0;  // highest number seen from a leader
   bool waiting_changed_ = false;
   bool slots_wanted_ = false;
 
@@ -355,7 +356,7 @@ struct Mirror::Impl {
   bool attach_begun_ = false;
   Metadata::Ticket attach_ticket_ = 0;
   bool detached_ = false;       // the data disk failed while we were source or target
-  bool degrade_due_ = false;     // our disk failed while the peer was joining: told when it has joined
+  bool degrade_due_ = false;    // our disk failed while the peer was joining: told when it has joined
   bool degrade_acked_ = false;  // peer has durably noted that we lost our disk
   bool flush_failed_ = false;
   bool flush_running_ = false;
@@ -383,8 +384,8 @@ struct Mirror::Impl {
   bool degrade_running_ = false;
   Metadata::Ticket ahead_ticket_ = 0;
   bool degrade_fact_ = false;  // the peer lacks writes that were answered ahead of it (async)
-  // "The peer lacks something" was written down with the right to write alone. Not so after a restart, or when
-  // a handshake made the peer a target of resync.
+  // "The peer lacks something" was written down with the right to write alone. Not so after a restart, or
+  // when a handshake made the peer a target of resync.
   bool lacks_by_right_ = false;
   bool alone_granted_ = false;  // operator or cluster confirmed, for the present loss
   bool frozen_ = false;
@@ -490,7 +491,7 @@ struct Mirror::Impl {
     CommandId command = 0;
     bool confirm_dead = false;
     bool force = false;
-    bool alone = false;            // decided without a session, by a proof
+    bool alone = false;  // decided without a session, by a proof
     int stage = 0;
     std::uint64_t flush_ticket = 0;
     Metadata::Ticket ticket = 0;

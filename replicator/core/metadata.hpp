@@ -37,7 +37,8 @@ class Metadata {
   void clear_all_bits();
   void merge_bits(RegionIndex first, std::span<const std::byte> bytes);
 
-  // All bits that are set now are durable once pages_durable(); those set later are the intent log's business.
+  // All bits that are set now are durable once pages_durable(); those set later are the intent log's
+  // business.
   void persist_pages();
   [[nodiscard]] bool pages_durable() const;
   // The bits *set* in this extent so far are durable.
@@ -74,7 +75,7 @@ class Metadata {
   struct Page {
     std::uint64_t version = 0;      // of the bits in memory
     std::uint64_t set_version = 0;  // version of the last *set*
-    std::uint64_t barrier = 0;  // set_version when persist_pages() was last called
+    std::uint64_t barrier = 0;      // set_version when persist_pages() was last called
     std::uint64_t durable = 0;
     std::uint64_t writing = 0;  // version being written; 0: none
     bool wanted = false;

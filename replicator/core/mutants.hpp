@@ -31,7 +31,7 @@ namespace twinblock::core {
   X(promote_inconsistent, "inconsistent replica may be promoted (P9)")                                     \
   X(promote_consistent, "consistent replica may be promoted without a proof (P9)")                         \
   X(boot_alone_if_was_source, "was source when crashed is enough to become source alone (P9)")             \
-  X(older_term_accepted, "a source goes on although it was told of a higher term (P12)")                                   \
+  X(older_term_accepted, "a source goes on although it was told of a higher term (P12)")                   \
   X(split_brain_newest_wins, "diverged histories are resynced from the higher term (P10)")                 \
   X(hot_extents_forgotten, "hot extents are not turned into bits after a crash (P3)")                      \
   X(follower_bits_ignored, "bits of the returning old source are not merged (P10)")                        \

@@ -55,7 +55,8 @@ bool Mirror::Impl::pump_resync() {
     const bitmap::RegionRun run{RegionIndex{demand_region_}, 1};
     const bool due = meta_.dirty.any(run) && !piece_under_way(demand_region_);
     demand_region_ = UINT64_MAX;
-    if (due && pieces_ < config_.resync_pieces_max + 4 && sent_pieces_.size() + pieces_ < 250) progress |= start_piece(run);
+    if (due && pieces_ < config_.resync_pieces_max + 4 && sent_pieces_.size() + pieces_ < 250)
+      progress |= start_piece(run);
     // Somebody waits for what is under way: do not leave it until the end of the pass.
     if (!sent_pieces_.empty() && flush_point_sent_ <= peer_stable_ && !stability_wanted_) ask_stability();
   }
@@ -87,7 +88,8 @@ bool Mirror::Impl::piece_under_way(std::uint64_t region) const {
     if (inside(sent_pieces_[n].run)) return true;
   }
   for (const Op& op : ops_) {
-    if ((op.kind == OpKind::resync || op.kind == OpKind::clear_bits) && inside(regions_out(op.range))) return true;
+    if ((op.kind == OpKind::resync || op.kind == OpKind::clear_bits) && inside(regions_out(op.range)))
+      return true;
   }
   return false;
 }

@@ -47,7 +47,7 @@ void Mirror::Impl::on_command(const Command& in) {
       waiting_changed_ = again_ = true;
       return finish_command(in.id, Refusal::none);
     case Verb::confirm_dead:
-      alone_granted_ = !in_stream_;   // said of a peer that is here it means nothing
+      alone_granted_ = !in_stream_;  // said of a peer that is here it means nothing
       waiting_changed_ = again_ = true;
       return finish_command(in.id, Refusal::none);
     case Verb::release_resync:
@@ -204,7 +204,7 @@ bool Mirror::Impl::pump_promote() {
         return true;
       }
       if (!apply_idle() || !meta_.superblock_durable(promote_.ticket)) return false;
-      become_source();   // what was received before is applied: nothing lands on our own writes
+      become_source();  // what was received before is applied: nothing lands on our own writes
       return true;
     default:
       if (!streaming()) {
@@ -461,7 +461,8 @@ void Mirror::Impl::depose() {
   export_open_ = false;
   frozen_ = degrade_wanted_ = false;
   sb().was_source = false;
-  meta_.superblock_changed();
+  if (peer().data == PeerData::lacks) peer().data = PeerData::maybe_current;  // of a generation that is past
+  degrade_ticket_ = meta_.superblock_changed();
   emit(ExportState{false});
   event(EventKind::deposed, Refusal::peer_took_term, peer_state_.term_seen);
   finish_command(id, Refusal::peer_took_term);

@@ -186,7 +186,8 @@ void Mirror::Impl::dispatch_control(const MessageIn& in) {
       event(EventKind::peer_disk_failed, Refusal::peer_disk_failed, h.aux);
       return close_link(Refusal::peer_disk_failed);
     case wire::Type::stable_saved:
-      if (h.sequence > peer().stable_sequence.value() && h.sequence < (leading_ ? peer_stable_ + 1 : kNumberMax)) {
+      if (h.sequence > peer().stable_sequence.value() &&
+          h.sequence < (leading_ ? peer_stable_ + 1 : kNumberMax)) {
         peer().stable_sequence = SequenceNumber{h.sequence};
         meta_.superblock_changed();
       }
@@ -285,7 +286,7 @@ bool Mirror::Impl::pump_session() {
   if (link_ == 0 || link_closing_) return false;
   switch (phase_) {
     case Phase::hello:
-      if (hello_received_ && paused_) {   // the link stays, the stream does not begin
+      if (hello_received_ && paused_) {  // the link stays, the stream does not begin
         send(wire::Type::paused);
         phase_ = Phase::idle;
         phase_deadline_ = Instant::never();
@@ -352,10 +353,11 @@ void Mirror::Impl::on_state(const MessageIn& in) {
   const auto body = wire::decode_state(in.body);
   const bool sane = body.has_value() && hello_received_ && body->disk_state <= 3 && body->data_of_you <= 3 &&
                     body->mode <= 2 && body->resolution <= 2 && body->sequence_limit < kNumberMax &&
-                    body->term_own < kNumberMax && body->term_seen < kNumberMax && body->stable_sequence < kNumberMax && body->history.count <= wire::kHistoryMax;
+                    body->term_own < kNumberMax && body->term_seen < kNumberMax &&
+                    body->stable_sequence < kNumberMax && body->history.count <= wire::kHistoryMax;
   if (!sane) return close_link(Refusal::bad_message);
   if (phase_ == Phase::idle && !paused_ && !track_restart_ && body->round <= round_) {
-    start_round();   // it asks, but our rounds crossed while the stream was stopped: a new one for both
+    start_round();  // it asks, but our rounds crossed while the stream was stopped: a new one for both
     return;
   }
   if (body->round < round_) return;
@@ -372,11 +374,26 @@ void Mirror::Impl::on_state(const MessageIn& in) {
   peer_state_ = *body;
   state_received_ = true;
   again_ = true;
+  note_peer_terms();
   if (promote_.active && promote_.stage >= 2 && body->term_seen > sb().term_own.value()) {
     abort_promote(Refusal::peer_took_term);
   }
   // Somebody was promoted behind our back: whoever fenced us may write already.
   if (acting_source() && body->term_seen > sb().term_own.value() && !TB_MUTANT(older_term_accepted)) depose();
+}
+
+// A later tenure of the peer ends what we knew of it: it may have written, so neither "it lacks something"
+// nor "it handed over" is a proof for us any more (P9).
+void Mirror::Impl::note_peer_terms() {
+  const bool later = peer_state_.term_own > sb().term_own.value();
+  const bool proof = peer().data == PeerData::lacks || peer().data == PeerData::handed_over;
+  const bool has_disk = peer_state_.disk_state != static_cast<std::uint8_t>(DiskState::failed);
+  const bool news = peer_state_.term_seen > sb().term_seen.value();
+  const bool stale = later && proof && has_disk && peer_state_.term_own > sb().term_seen.value();
+  if (!news && !stale) return;
+  if (stale) peer().data = PeerData::maybe_current;
+  if (news && !acting_source() && !promote_.active) sb().term_seen = Term{peer_state_.term_seen};
+  degrade_ticket_ = meta_.superblock_changed();
 }
 
 NodeView Mirror::Impl::my_view() const {
@@ -389,7 +406,7 @@ NodeView Mirror::Impl::peer_view() const {
 void Mirror::Impl::evaluate() {
   if (acting_source() && peer_state_.term_seen > sb().term_own.value() && !TB_MUTANT(older_term_accepted)) {
     depose();
-    return start_round();   // our state said otherwise
+    return start_round();  // our state said otherwise
   }
   verdict_ = decide(my_view(), peer_view());
   wire::VerdictBody b;

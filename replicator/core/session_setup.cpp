@@ -152,7 +152,7 @@ void Mirror::Impl::on_session_start(const MessageIn& in) {
   if (!sane) return close_link(Refusal::bad_message);
   start_body_ = *body;
   bitmap::Superblock& s = sb();
-  if (verdict_.kind == VerdictKind::resync && my_state_.dirty_regions > 0) {
+  if (verdict_.kind == VerdictKind::resync && my_state_.dirty_regions > 0 && my_state_.history.count > 0) {
     event(EventKind::resync_discards, Refusal::none, my_state_.dirty_regions * s.geometry.region_size);
   }
   s.mirror_id = body->mirror_id;
@@ -224,18 +224,17 @@ void Mirror::Impl::on_session_ready(const MessageIn& in) {
   last_progress_ = now_;
   in_ack_set_ = verdict_.kind == VerdictKind::in_sync || verdict_.stays_promotable;
   if (verdict_.kind == VerdictKind::resync && !verdict_.stays_promotable && peer().data != PeerData::lacks) {
-    peer().data = PeerData::lacks;   // it is durably inconsistent now
+    peer().data = PeerData::lacks;  // it is durably inconsistent now
     lacks_by_right_ = false;
     degrade_ticket_ = meta_.superblock_changed();
-    degrade_running_ = true;   // who waits is answered when this is durable
+    degrade_running_ = true;  // who waits is answered when this is durable
   }
   degrade_wanted_ = degrade_fact_ = alone_granted_ = false;
   if (frozen_) event(EventKind::unfrozen);
   frozen_ = false;
   if (detached_) degrade_acked_ = true;  // same generation: the peer has noted it
   event(EventKind::session_started, Refusal::none, session_, verdict_.rule);
-  if (verdict_.kind == VerdictKind::resync)
-    begin_resync();
+  if (verdict_.kind == VerdictKind::resync) begin_resync();
   check_orphans();
   waiting_changed_ = again_ = true;
   resume_by_itself();

@@ -17,7 +17,7 @@ struct StreamEntry {
   bool sent = false;
   bool local_done = false;
   bool peer_done = false;
-  bool client = false;   // a client's write, not a flush point, repair or resync piece
+  bool client = false;      // a client's write, not a flush point, repair or resync piece
   std::uint32_t bytes = 0;  // of payload sent
   Instant started;
 };

@@ -174,7 +174,7 @@ void Mirror::Impl::on_barrier_flushed(int error) {
 
 bool Mirror::Impl::pump_barrier() {
   if (!barrier_superblock_) return false;
-  if (meta_.failed()) {   // never durable: the replica has failed, the barrier just ends
+  if (meta_.failed()) {  // never durable: the replica has failed, the barrier just ends
     barrier_superblock_ = barrier_running_ = false;
     apply_[barrier_entry_ - apply_popped_].done = true;
     retire_apply();

@@ -55,7 +55,7 @@ struct Config {
   std::uint32_t resync_pieces_max = 8;  // resync reads and unapplied resync writes
   bool same_queue_flush = false;        // reserved
   Duration intent_age_max = Duration::seconds(5);
-  std::uint64_t boot_id = 0;  // name of this boot of the machine; 0: unknown, taken for another one
+  std::uint64_t boot_id = 0;      // name of this boot of the machine; 0: unknown, taken for another one
   std::uint64_t random_seed = 0;  // operating-system entropy in the daemon
 };
 

@@ -177,7 +177,7 @@ bool Mirror::Impl::write_gate(std::uint64_t bytes) {
     return detached_ && in_ack_set_ && degrade_acked_ && stream_has_room(bytes);
   }
   if (in_stream_) return stream_has_room(bytes);
-  if (phase_ == Phase::preparing && !sequences_ready()) return false;   // new numbers begin with an empty ring
+  if (phase_ == Phase::preparing && !sequences_ready()) return false;  // new numbers begin with an empty ring
   if (alone_ok()) return true;
   if (!negotiating()) request_degrade();
   return TB_MUTANT(bump_after_ack);
@@ -204,7 +204,7 @@ void Mirror::Impl::start_write(OpIndex i) {
   const std::uint64_t bytes = is_zero ? 0 : op.range.length.value();
   op.sequence = ring_.push({i, op.sent, detached_, false, true, static_cast<std::uint32_t>(bytes), now_});
   TB_ASSERT(op.sequence < sb().sequence_limit.value());
-  if (op.sequence % (std::uint64_t{1} << 32) == 0 && numbering_) {   // now and then: is the block half used?
+  if (op.sequence % (std::uint64_t{1} << 32) == 0 && numbering_) {  // now and then: is the block half used?
     reserve_sequences();
     meta_.superblock_changed();
   }
@@ -258,8 +258,8 @@ void Mirror::Impl::check_write(OpIndex i) {
   TB_ASSERT(op.started && !op.replied);
   if (op.local_pending) return;
   if (!acting_source())
-    return finish_write(i, Status::io_error);  // deposed: nothing is acknowledged any more
-  const bool local_ok = op.local_ok && !detached_;   // what a detached disk took does not count
+    return finish_write(i, Status::io_error);       // deposed: nothing is acknowledged any more
+  const bool local_ok = op.local_ok && !detached_;  // what a detached disk took does not count
   if (op.peer_expected && !op.peer_lost) {
     if (!local_ok) {
       if (!in_ack_set_) return finish_write(i, Status::io_error);
@@ -311,7 +311,7 @@ void Mirror::Impl::on_ack(std::uint64_t received, std::uint64_t applied, std::ui
     }
   }
   if (sb().acked_ahead && policy().mode != Mode::async && unapplied_messages_ == 0 && in_ack_set_) {
-    sb().acked_ahead = false;   // it has caught up, and nothing is answered ahead of it any more
+    sb().acked_ahead = false;  // it has caught up, and nothing is answered ahead of it any more
     meta_.superblock_changed();
   }
   if (received > peer_received_ || applied > peer_applied_ || stable > peer_stable_) last_progress_ = now_;
