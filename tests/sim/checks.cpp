@@ -44,6 +44,7 @@ bool World::marked(std::uint32_t sector) {
 
 void World::check_marks(const char* when) {
   ++totals_.checks;
+  if (nodes_[0].rolled_back || nodes_[1].rolled_back) return;              // nobody can know before they meet
   if (nodes_[0].meta.needs_full() || nodes_[1].meta.needs_full()) return;  // everything is marked
   const auto check = [&](std::uint32_t s, const DataDisk::Cell& a, const DataDisk::Cell& b) {
     if (a.cached == b.cached && a.durable == b.durable && a.cached == a.durable) return;

@@ -20,14 +20,15 @@ std::uint32_t DataDisk::submit(const core::DiskIo& io) {
   return slot;
 }
 
-Tag DataDisk::tag_of(const Volatile& v, std::uint32_t sector) {
-  return v.buffer == 0 ? 0 : buffers_.get(v.buffer).tags[sector - v.run.first];
+const Tag* DataDisk::tags_of(const Volatile& v) {
+  return v.buffer == 0 ? nullptr : buffers_.get(v.buffer).tags.data();
 }
 
 void DataDisk::land(const Op& op, bool durable) {
   const Volatile v{next_order_++, op.run, op.io.verb == DiskVerb::zero ? 0 : op.io.buffer};
+  const Tag* tags = tags_of(v);
   for (std::uint32_t s = op.run.first; s < op.run.first + op.run.count; ++s) {
-    const Tag tag = tag_of(v, s);
+    const Tag tag = tags == nullptr ? 0 : tags[s - op.run.first];
     Cell* found = cells_.find(s);
     if (found == nullptr && tag == 0) continue;  // an absent chunk has never shown anything but zeroes
     Cell& c = found != nullptr ? *found : cells_.at(s);
@@ -92,10 +93,11 @@ void DataDisk::flush(std::uint32_t mark) {
   std::size_t n = 0;
   for (; n < volatile_.size() && volatile_[n].order < mark; ++n) {
     const Volatile& v = volatile_[n];
+    const Tag* tags = tags_of(v);
     for (std::uint32_t s = v.run.first; s < v.run.first + v.run.count; ++s) {
       Cell* c = cells_.find(s);
       if (c == nullptr || c->durable_order > v.order) continue;
-      c->durable = tag_of(v, s);
+      c->durable = tags == nullptr ? 0 : tags[s - v.run.first];
       c->durable_order = v.order;
     }
     if (v.buffer != 0) buffers_.unreference(v.buffer);
@@ -144,12 +146,13 @@ void DataDisk::keep_some(Random& random) {
   const std::uint64_t bias = random.below(5) * 250;  // of sectors that survive, per mille
   for (const Volatile& v : volatile_) {
     const std::uint64_t whole = random.below(4);
+    const Tag* tags = tags_of(v);
     for (std::uint32_t s = v.run.first; s < v.run.first + v.run.count; ++s) {
       Cell* c = cells_.find(s);
       if (c == nullptr) continue;
       const bool kept = whole == 0 || (whole > 1 && random.chance(bias));
       if (!kept || c->durable_order > v.order) continue;
-      c->durable = tag_of(v, s);
+      c->durable = tags == nullptr ? 0 : tags[s - v.run.first];
       c->durable_order = v.order;
     }
     if (v.buffer != 0) buffers_.unreference(v.buffer);

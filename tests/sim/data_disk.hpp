@@ -55,6 +55,8 @@ class DataDisk {
       reverted(s, before);
     });
   }
+  // REQUIRES: nothing in flight. Another disk in its place: all zeroes, to be filled.
+  void clear() { cells_.clear(); }
   void fill(std::uint32_t sector, Tag tag) { cells_.at(sector) = Cell{tag, tag, 0}; }
 
   [[nodiscard]] const Cell& cell(std::uint32_t sector) const { return cells_.get(sector); }
@@ -66,7 +68,8 @@ class DataDisk {
     SectorRun run;
     core::BufferId buffer = 0;  // 0: zeroes
   };
-  [[nodiscard]] Tag tag_of(const Volatile& v, std::uint32_t sector);
+  // Of the first sector of the run; nullptr: zeroes.
+  [[nodiscard]] const Tag* tags_of(const Volatile& v);
   void land(const Op& op, bool durable);
   void land_mixture(const Op& op, Random& random);
   void flush(std::uint32_t mark);

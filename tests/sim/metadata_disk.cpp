@@ -26,6 +26,7 @@ MetadataDisk::MetadataDisk(const bitmap::Geometry& geometry, NodeIndex peer)
 
 void MetadataDisk::format(const bitmap::Superblock& superblock) {
   area_ = bitmap::format_area(superblock, 0);
+  undo_superblock_.valid = undo_page_.valid = false;
   ops_.clear();
   recover();
 }
@@ -83,6 +84,8 @@ void MetadataDisk::complete(std::uint32_t slot, bool ok, Random& random) {
     recover();
     return;
   }
+  if (io.block < 2) keep_undo(undo_superblock_, io);
+  if (is_page(io.block)) keep_undo(undo_page_, io);
   std::memcpy(area_.data() + io.block * bitmap::kBlockSize, io.bytes.data(), io.bytes.size());
   for (std::size_t i = 0; i < io.bytes.size() / bitmap::kBlockSize; ++i) {
     const bitmap::BlockIndex at{io.block + i};
@@ -116,16 +119,48 @@ void MetadataDisk::land_torn(const core::MetaWrite& io, Random& random) {
 
 void MetadataDisk::crash(Random& random) {
   for (Op& op : ops_) {
-    if (op.used) land_torn(op.io, random);
+    if (!op.used) continue;
+    land_torn(op.io, random);
+    if (op.io.block < 2) undo_superblock_.valid = false;
+    if (is_page(op.io.block)) undo_page_.valid = false;
     op.used = false;
   }
   refresh_flying();
   recover();
 }
 
+bool MetadataDisk::good_copy(std::uint64_t block) const {
+  const std::span<const std::byte> bytes{area_.data() + block * bitmap::kBlockSize, bitmap::kBlockSize};
+  return !bitmap::decode_superblock(bitmap::ConstBlock{bytes.first<bitmap::kBlockSize>()},
+                                    bitmap::BlockIndex{block})
+              .error;
+}
+
+void MetadataDisk::keep_undo(Undo& undo, const core::MetaWrite& io) {
+  const auto at = area_.begin() + static_cast<std::ptrdiff_t>(io.block * bitmap::kBlockSize);
+  undo.valid = true;
+  undo.block = io.block;
+  undo.before.assign(at, at + static_cast<std::ptrdiff_t>(io.bytes.size()));
+  undo.after.assign(io.bytes.begin(), io.bytes.end());
+}
+
+bool MetadataDisk::lie(Random& random) {
+  Undo& undo = random.one_in(2) ? undo_superblock_ : undo_page_;
+  if (!undo.valid || !good_copy(0) || !good_copy(1)) return false;
+  std::memcpy(area_.data() + undo.block * bitmap::kBlockSize, undo.before.data(), undo.before.size());
+  const std::uint64_t elsewhere = random.below(area_.size() / bitmap::kBlockSize);
+  const bool safe = undo.block >= 2 || elsewhere >= 2;  // both superblocks at once are more than one fault
+  if (random.one_in(2) && safe && elsewhere != undo.block)
+    std::memcpy(area_.data() + elsewhere * bitmap::kBlockSize, undo.after.data(), bitmap::kBlockSize);
+  undo_superblock_.valid = undo_page_.valid = false;
+  recover();
+  return true;
+}
+
 void MetadataDisk::rot(Random& random) {
-  // Not a superblock: after a crash only one copy may be good, and then refusing to start is right (P11).
-  const std::uint64_t block = random.one_in(2) ? page_block_ : 2 + random.below(2 * bitmap::kIntentRecords);
+  // After a crash only one superblock may be good, and then refusing to start is right (P11).
+  std::uint64_t block = random.one_in(2) ? page_block_ : 2 + random.below(2 * bitmap::kIntentRecords);
+  if (random.one_in(3) && good_copy(0) && good_copy(1)) block = random.below(2);
   area_[block * bitmap::kBlockSize + random.below(bitmap::kBlockSize)] ^= std::byte{0x10};
   recover();
 }

@@ -32,8 +32,13 @@ class MetadataDisk {
   void complete(std::uint32_t slot, bool ok, Random& random);
   // REQUIRES: the core that submitted still exists (its buffers are read).
   void crash(Random& random);
-  // Damages one random block other than the superblocks' last good copy.
+  // Damages one random block; of the superblocks one copy, if both are good.
   void rot(Random& random);
+  // REQUIRES: crash() has just run. The newest write of one superblock copy or of the bitmap page turns out
+  // never to have landed, or to have landed elsewhere: one fault, of a kind that P11 promises to survive. (A
+  // lost newest intent record cannot be noticed.) False: no such write, or another fault hit its kind.
+  bool lie(Random& random);
+  [[nodiscard]] std::vector<std::byte>& area() { return area_; }
 
   // Fails (checker "P11") when the area cannot be recovered; refreshes the marks.
   bitmap::Recovered recover();
@@ -60,6 +65,14 @@ class MetadataDisk {
   }
   [[nodiscard]] std::uint64_t hot_mask(std::span<const std::byte> record) const;
   void read_bits(std::span<const std::byte> page, std::vector<std::uint64_t>& out) const;
+  struct Undo {
+    bool valid = false;
+    std::uint64_t block = 0;
+    std::vector<std::byte> before;
+    std::vector<std::byte> after;
+  };
+  [[nodiscard]] bool good_copy(std::uint64_t block) const;
+  void keep_undo(Undo& undo, const core::MetaWrite& io);
   void land_torn(const core::MetaWrite& io, Random& random);
   void refresh_flying();
 
@@ -77,6 +90,8 @@ class MetadataDisk {
   bool flying_page_ = false;
   std::vector<std::uint64_t> bits_;
   std::vector<std::uint64_t> flying_bits_;
+  Undo undo_superblock_;
+  Undo undo_page_;
 };
 
 }  // namespace twinblock::sim

@@ -91,9 +91,17 @@ void World::perform(Action a) {
     case Action::half_close:
     case Action::stall:
     case Action::large_stall:
+      perform_network(a);
+      break;
     case Action::lose_message:
     case Action::repeat_message:
-      perform_network(a);
+    case Action::lose_any:
+    case Action::repeat_any:
+    case Action::promote_confirm:
+    case Action::metadata_lie:
+    case Action::backup:
+    case Action::restore:
+      perform_fault(a);
       break;
     case Action::promote_plain:
     case Action::switchover:
@@ -105,6 +113,7 @@ void World::perform(Action a) {
     case Action::set_policy:
     case Action::stop_start:
     case Action::promote_force:
+    case Action::release_resync:
       perform_role(a);
       break;
     case Action::disk_error:
@@ -135,28 +144,6 @@ void World::perform_network(Action a) {
     case Action::large_stall:
       d.large_stall = true;
       push(jitter(3 * kSecond), EventType::unstall, from);
-      break;
-    case Action::lose_message:
-    case Action::repeat_message:
-      // Only the numbered stream can tell; TCP itself neither loses nor repeats.
-      for (std::size_t i = d.head; i < d.queue.size(); ++i) {
-        const Result<wire::Header> h = wire::decode_header(network_.message(d.queue[i]).header);
-        if (!h ||
-            (h->type != wire::Type::write && h->type != wire::Type::zero && h->type != wire::Type::flush))
-          continue;
-        if (a == Action::lose_message && i + 1 == d.queue.size()) break;  // nothing behind it would tell
-        const std::uint32_t at = d.queue[i];
-        if (a == Action::lose_message) {
-          d.queue.erase(d.queue.begin() + static_cast<std::ptrdiff_t>(i));
-          network_.release(at);
-        } else {
-          const std::uint32_t twin = network_.allocate();
-          network_.message(twin) = network_.message(at);
-          if (network_.message(at).payload != 0) buffers_.reference(network_.message(at).payload);
-          d.queue.insert(d.queue.begin() + static_cast<std::ptrdiff_t>(i), twin);
-        }
-        break;
-      }
       break;
     default:
       cut_link();
@@ -218,6 +205,9 @@ void World::perform_role(Action a) {
       break;
     case Action::set_policy:
       change_policy(any);
+      break;
+    case Action::release_resync:
+      command(any, Verb::release_resync);
       break;
     case Action::stop_start:
       command(any, Verb::stop);

@@ -100,6 +100,7 @@ void World::log_stream(Node& n, const core::Send& send) {
       if (n.stream.active()) n.stream.note_stable(h.aux);
       break;
     case Type::session_start:  // it leads: from now on its content does not come from a stream
+      n.rolled_back = other(n).rolled_back = false;
       n.stream.end();
       settle_at_risk(n);
       break;
@@ -112,6 +113,7 @@ void World::log_stream(Node& n, const core::Send& send) {
   if ((h.type == Type::write || h.type == Type::zero) && (h.flags & wire::kResync) == 0) {
     check_intent(n, run, "sent");
   }
+  if (h.type == Type::write && (h.flags & wire::kResync) != 0) check_ceiling(n, h.length);
 }
 
 void World::on_send(Node& n, const core::Send& send) {
@@ -155,13 +157,8 @@ void World::on_send(Node& n, const core::Send& send) {
   schedule_delivery(n.index);
   const std::uint32_t count = ++network_.messages_on_link;
   if (scenario_.cut_at_message != 0 && count == scenario_.cut_at_message && phase_ != Phase::heal &&
-      (!cut_used_ || random_.one_in(3))) {
-    cut_used_ = true;
-    if (scenario_.cut_half) {
-      link_down(other(n), 0);
-    } else {
-      cut_link();
-    }
+      (!cut_used_ || random_.one_in(3)) && (cut_armed_ || scenario_.kind != ScenarioClass::cuts)) {
+    cut_at(n);
   }
 }
 

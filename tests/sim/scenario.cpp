@@ -3,18 +3,29 @@
 namespace twinblock::sim {
 namespace {
 
-constexpr std::array<std::string_view, kScenarioCount> kScenarioNames{
-    "sync",        "memsync",         "async-block", "async-track", "switchovers",
-    "disk-errors", "metadata-faults", "split-brain", "crash-loops", "handshake-cut",
-    "rot"};
+constexpr std::array<std::string_view, kScenarioCount> kScenarioNames{"sync",
+                                                                      "memsync",
+                                                                      "async-block",
+                                                                      "async-track",
+                                                                      "switchovers",
+                                                                      "disk-errors",
+                                                                      "metadata-faults",
+                                                                      "split-brain",
+                                                                      "crash-loops",
+                                                                      "handshake-cut",
+                                                                      "rot",
+                                                                      "cuts",
+                                                                      "rollbacks"};
 constexpr std::array<std::string_view, kActionCount> kActionNames{
-    "crash-kill",     "crash-power",  "crash-both",   "failover",       "link-cut",      "half-close",
-    "stall",          "large-stall",  "lose-message", "repeat-message", "promote-plain", "switchover",
-    "demote-promote", "pause-resume", "disconnect",   "resync",         "resync-full",   "set-policy",
-    "stop-start",     "disk-error",   "flush-error",  "disk-dead",      "disk-slow",     "disk-hang",
-    "metadata-error", "rot",          "promote-force"};
+    "crash-kill",     "crash-power",  "crash-both",    "failover",        "link-cut",       "half-close",
+    "stall",          "large-stall",  "lose-message",  "repeat-message",  "promote-plain",  "switchover",
+    "demote-promote", "pause-resume", "disconnect",    "resync",          "resync-full",    "set-policy",
+    "stop-start",     "disk-error",   "flush-error",   "disk-dead",       "disk-slow",      "disk-hang",
+    "metadata-error", "rot",          "promote-force", "promote-confirm", "release-resync", "metadata-lie",
+    "lose-any",       "repeat-any",   "backup",        "restore"};
 // Of 100 seeds.
-constexpr std::array<std::uint32_t, kScenarioCount> kScenarioWeights{28, 8, 8, 6, 12, 12, 4, 4, 8, 6, 4};
+constexpr std::array<std::uint32_t, kScenarioCount> kScenarioWeights{21, 7, 7, 6, 10, 12, 5,
+                                                                     4,  8, 3, 4, 11, 2};
 
 std::uint32_t& weight(Scenario& s, Action a) {
   return s.weights[static_cast<std::size_t>(a)];
@@ -23,6 +34,7 @@ std::uint32_t& weight(Scenario& s, Action a) {
 void add_crashes(Scenario& s, std::uint32_t w) {
   for (const Action a : {Action::crash_kill, Action::crash_power, Action::failover}) weight(s, a) += w;
   weight(s, Action::crash_both) += w / 2 + 1;
+  weight(s, Action::promote_confirm) += w / 4 + 1;
 }
 
 void add_network(Scenario& s, std::uint32_t w) {
@@ -39,6 +51,7 @@ void add_roles(Scenario& s, std::uint32_t w) {
     weight(s, a) += w / 2 + 1;
   }
   weight(s, Action::resync_full) += w / 4 + 1;
+  weight(s, Action::release_resync) += 1;
   weight(s, Action::set_policy) += w / 4 + 1;
 }
 
@@ -76,6 +89,7 @@ void set_weights(Scenario& s) {
       add_network(s, 2);
       add_crashes(s, 2);
       weight(s, Action::metadata_error) += 6;
+      weight(s, Action::metadata_lie) += 6;
       break;
     case ScenarioClass::split_brain:
       add_network(s, 1);
@@ -93,6 +107,14 @@ void set_weights(Scenario& s) {
       add_crashes(s, 6);
       add_network(s, 2);
       weight(s, Action::rot) += 6;
+      break;
+    case ScenarioClass::cuts:
+      break;
+    case ScenarioClass::rollbacks:
+      add_crashes(s, 3);
+      add_network(s, 1);
+      weight(s, Action::backup) += 6;
+      weight(s, Action::restore) += 12;
       break;
     case ScenarioClass::count_:
       break;
@@ -157,6 +179,15 @@ Scenario make_scenario(std::uint64_t seed, Random& random, int forced_class) {
     s.think_ns = static_cast<std::int64_t>(320'000u << random.below(3));
     s.client_ops += 300;
   }
+  if (s.kind == ScenarioClass::cuts) {
+    s.flow = static_cast<Flow>(seed % static_cast<std::uint64_t>(Flow::count_));
+    seed /= static_cast<std::uint64_t>(Flow::count_);
+    s.cut = static_cast<Cut>(seed % static_cast<std::uint64_t>(Cut::count_));
+    s.cut_at_message = static_cast<std::uint32_t>(1 + seed / static_cast<std::uint64_t>(Cut::count_) % 48);
+    s.client_ops += 100;
+  }
+  constexpr std::int64_t kAges[] = {2, 10, 100, 5000};
+  s.intent_age_max = Duration::milliseconds(kAges[random.below(4)]);
   set_weights(s);
   return s;
 }

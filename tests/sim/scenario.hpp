@@ -23,6 +23,8 @@ enum class ScenarioClass : std::uint8_t {
   crash_loops,
   handshake_cut,
   rot,
+  cuts,
+  rollbacks,
   count_
 };
 inline constexpr std::size_t kScenarioCount = static_cast<std::size_t>(ScenarioClass::count_);
@@ -57,10 +59,30 @@ enum class Action : std::uint8_t {
   metadata_error,
   rot,
   promote_force,
+  promote_confirm,
+  release_resync,
+  metadata_lie,
+  lose_any,
+  repeat_any,
+  backup,
+  restore,
   count_
 };
 inline constexpr std::size_t kActionCount = static_cast<std::size_t>(Action::count_);
 [[nodiscard]] std::string_view name(Action a);
+
+// cuts: what is going on while the messages are counted.
+enum class Flow : std::uint8_t { connect, resync, promote, switchover, restart, count_ };
+// cuts: what happens at the message.
+enum class Cut : std::uint8_t {
+  both,
+  receiver,
+  kill_sender,
+  power_sender,
+  kill_receiver,
+  power_receiver,
+  count_
+};
 
 struct Scenario {
   ScenarioClass kind = ScenarioClass::sync_random;
@@ -82,6 +104,9 @@ struct Scenario {
   std::uint32_t fua_share = 8;       // of writes
   std::uint32_t cut_at_message = 0;  // handshake_cut: 1-based message of a link that is its last
   bool cut_half = false;
+  Flow flow = Flow::connect;
+  Cut cut = Cut::both;
+  Duration intent_age_max = Duration::seconds(5);
   int error_node = 0;  // disks and metadata fail on this node only
   std::array<std::uint32_t, kActionCount> weights{};
 };

@@ -55,6 +55,7 @@ void World::run() {
   push(jitter(scenario_.action_gap_ns), EventType::action, kNone);
   if (scenario_.kind == ScenarioClass::split_brain)
     push(jitter(10 * kMillisecond), EventType::split_step, kNone, 1);
+  if (scenario_.kind == ScenarioClass::cuts) push(jitter(10 * kMillisecond), EventType::flow, kNone);
   const std::int64_t limit = now_ + 600 * kSecond;
   while (phase_ == Phase::faults && now_ < limit) run_until(now_ + 50 * kMillisecond);
   heal();
@@ -140,7 +141,8 @@ void World::handle(const Event& e) {
       n.read_errors = n.write_errors = n.flush_errors = n.meta_errors = 0;
       break;
     case EventType::peer_is_dead:
-      if (current) promote_if_safe(n);
+      if (current && e.a != 0) command(n, core::Verb::promote);  // after an orderly demotion
+      if (current && e.a == 0) promote_if_safe(n);
       break;
     case EventType::resume:
       if (current) command(n, core::Verb::resume);
@@ -150,6 +152,14 @@ void World::handle(const Event& e) {
       break;
     case EventType::split_step:
       split_step(e.a);
+      break;
+    case EventType::flow:
+      begin_flow(e.a);
+      break;
+    case EventType::kill:
+      if (!current) break;
+      crash(n, e.a != 0);
+      restart_later(n, jitter(random_.one_in(2) ? 20 * kMillisecond : kSecond));
       break;
     case EventType::liveness:
       liveness_turn();
@@ -185,6 +195,7 @@ void World::start_node(Node& n) {
   config.policy = n.policy;
   config.client_ops_max = 64;
   config.boot_id = n.boot;
+  config.intent_age_max = scenario_.intent_age_max;
   config.random_seed = random_.next();
   n.restarting = n.stopped = n.forced = false;
   n.mirror = std::make_unique<core::Mirror>(config, n.meta.recover());

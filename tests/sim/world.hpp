@@ -16,113 +16,15 @@
 #include "base/random.hpp"
 #include "replicator/core/mirror.hpp"
 #include "tests/sim/buffers.hpp"
-#include "tests/sim/data_disk.hpp"
 #include "tests/sim/failure.hpp"
 #include "tests/sim/history.hpp"
-#include "tests/sim/metadata_disk.hpp"
 #include "tests/sim/network.hpp"
+#include "tests/sim/node.hpp"
 #include "tests/sim/printing.hpp"
 #include "tests/sim/scenario.hpp"
-#include "tests/sim/stream_log.hpp"
+#include "tests/sim/sparse.hpp"
 
 namespace twinblock::sim {
-
-inline constexpr std::int64_t kMillisecond = 1'000'000;
-inline constexpr std::int64_t kSecond = 1'000'000'000;
-inline constexpr int kNone = -1;
-
-enum class EventType : std::uint8_t {
-  turn_end,
-  tick,
-  disk_done,
-  meta_done,
-  deliver,
-  link_up,
-  link_down,
-  dial,
-  client,
-  action,
-  restart,
-  unstall,
-  disk_normal,
-  peer_is_dead,
-  resume,
-  reconnect,
-  split_step,
-  liveness
-};
-struct Event {
-  std::int64_t time = 0;
-  std::uint32_t serial = 0;  // order among equal times
-  EventType type = EventType::tick;
-  std::uint8_t node = 0;
-  std::uint32_t life = 0;  // of the node; events of an earlier life are void
-  std::uint32_t a = 0;
-};
-
-struct ClientOp {
-  enum class Kind : std::uint8_t { read, write, zero, flush } kind = Kind::read;
-  bool used = false;
-  bool fua = false;
-  bool cancelled = false;
-  bool sent = false;
-  bool in_ack_set = false;  // the peer was, when it started
-  bool memsync = false;     // then
-  core::LinkId link = 0;    // then
-  bool delivered = false;   // its message has reached the peer's core
-  bool peer_had = false;    // when the peer died, its disk had it
-  std::uint8_t node = 0;
-  core::RequestId request = 0;
-  core::BufferId buffer = 0;
-  SectorRun run;
-  std::uint32_t version = 0;
-  Clock begun = 0;
-  std::int64_t started = 0;
-  std::size_t acked_before = 0;  // flush: writes acknowledged before it, as a position in acked_
-  std::vector<Clock> floors;     // read: what it was promised when it began
-};
-
-struct Node {
-  Node(int i, const bitmap::Geometry& g, Buffers& buffers, std::uint32_t sectors)
-      : index{i},
-        disk{sectors, buffers},
-        meta{g, NodeIndex{static_cast<std::uint8_t>(1 - i)}},
-        stream{sectors} {}
-  int index;
-  std::unique_ptr<core::Mirror> mirror;
-  std::uint32_t life = 0;
-  DataDisk disk;
-  MetadataDisk meta;
-  StreamLog stream;  // what this node was sent as a target
-  core::Policy policy;
-  bool export_open = false;
-  bool link_wanted = false;
-  bool turn_open = false;
-  bool stopped = false;
-  bool outranked = false;         // its core was told of a higher term while its export was open
-  bool stays_promotable = false;  // the session's resync overwrites only what nobody was told of
-  bool restarting = false;
-  bool was_source = false;      // its export was open when it crashed
-  bool peer_had_all = false;    // when it crashed as source, the other was in its ack set
-  std::uint32_t peer_life = 0;  // of the other when this one crashed
-  bool async_residue = false;   // was async and has not been in the ack set since
-  std::uint64_t boot = 0;       // changes with each power cut
-  bool cache_lost = false;      // by a power cut, and not in the ack set since
-  bool disk_lost = false;       // it failed, and has not been in the ack set since
-  bool forced = false;          // promote --force was issued and its export has not opened since
-  bool granted = false;         // promoted with confirm_dead since the other was in the ack set
-  bool saw_split_brain = false;
-  bool in_ack_set = false;  // the other is, as of the last turn
-  std::int64_t tick_at = INT64_MAX;
-  std::uint32_t tick_spins = 0;
-  std::uint32_t commands = 0;          // without an answer
-  std::vector<std::uint32_t> at_risk;  // sectors that a power cut reverted while the other had them
-  std::uint32_t read_errors = 0;       // per mille
-  std::uint32_t write_errors = 0;
-  std::uint32_t flush_errors = 0;
-  std::uint32_t meta_errors = 0;
-  std::int64_t slow = 1;
-};
 
 struct Totals {
   std::uint64_t operations = 0;
@@ -210,6 +112,16 @@ class World {
   void change_policy(Node& n);
   void split_step(std::uint32_t stage);
 
+  // ---- faults.cpp
+  void perform_fault(Action a);
+  void disturb_message(bool repeat, bool any_type);
+  void take_backup(Node& n);
+  void put_back(Node& n);
+  void promote_confirmed();
+  void begin_flow(std::uint32_t stage);
+  void cut_at(Node& sender);
+  void check_ceiling(Node& n, std::uint32_t bytes);
+
   // ---- liveness.cpp
   void genesis();
   void speak_up(Node& n);
@@ -271,6 +183,7 @@ class World {
   bool kept_taken_ = false;
   std::int64_t healing_since_ = 0;
   bool cut_used_ = false;
+  bool cut_armed_ = false;  // messages are counted
   std::int64_t last_fault_ = 0;
   std::array<ClientOp, 32> ops_{};
   std::uint32_t request_serial_ = 0;

@@ -1,0 +1,175 @@
+// Faults that are rarer than a crash or a lost link: metadata that lies, messages that get lost or repeat
+// behind TCP's back, a node set back to a backup, an operator who vouches at the wrong moment; and cuts at a
+// counted message of a conversation under load (the class `cuts`: seeds enumerate flow, cut and message).
+#include <algorithm>
+
+#include "tests/sim/world.hpp"
+
+namespace twinblock::sim {
+
+using core::Verb;
+
+void World::perform_fault(Action a) {
+  switch (a) {
+    case Action::lose_message:
+    case Action::repeat_message:
+      return disturb_message(a == Action::repeat_message, false);
+    case Action::lose_any:
+    case Action::repeat_any:
+      return disturb_message(a == Action::repeat_any, true);
+    case Action::promote_confirm:
+      return promote_confirmed();
+    case Action::metadata_lie: {
+      Node& n = nodes_[static_cast<std::size_t>(scenario_.error_node)];
+      if (n.mirror == nullptr) return;
+      crash(n, random_.one_in(2));
+      if (n.meta.lie(random_)) check_marks("after a metadata write that did not land");
+      restart_later(n, jitter(random_.one_in(2) ? 20 * kMillisecond : kSecond));
+      return;
+    }
+    case Action::backup:
+      return take_backup(nodes_[random_.below(2)]);
+    case Action::restore:
+      return put_back(nodes_[random_.below(2)]);
+    default:
+      return;
+  }
+}
+
+// A message of the numbered stream, or any.
+void World::disturb_message(bool repeat, bool any_type) {
+  Network::Direction& d = network_.directions[random_.below(2)];
+  for (std::size_t i = d.head; i < d.queue.size(); ++i) {
+    const Result<wire::Header> h = wire::decode_header(network_.message(d.queue[i]).header);
+    const bool numbered =
+        h && (h->type == wire::Type::write || h->type == wire::Type::zero || h->type == wire::Type::flush);
+    if (!h || (!numbered && !any_type)) continue;
+    if (!repeat && i + 1 == d.queue.size()) return;  // nothing behind it would tell
+    const std::uint32_t at = d.queue[i];
+    const auto place = d.queue.begin() + static_cast<std::ptrdiff_t>(i);
+    if (!repeat) {
+      d.queue.erase(place);
+      return network_.release(at);
+    }
+    const std::uint32_t twin = network_.allocate();
+    network_.message(twin) = network_.message(at);
+    if (network_.message(at).payload != 0) buffers_.reference(network_.message(at).payload);
+    d.queue.insert(place, twin);
+    return;
+  }
+}
+
+// The operator vouches for the death of a node that is dead, whatever the survivor is doing. A survivor that
+// is not complete has to refuse (P9, check_open).
+void World::promote_confirmed() {
+  for (Node& n : nodes_) {
+    if (n.mirror == nullptr || other(n).mirror != nullptr || n.commands > 0) continue;
+    if (n.meta.superblock().disk_state == bitmap::DiskState::consistent) {
+      promote_if_safe(n);
+    } else {
+      command(n, Verb::promote, false, true);
+    }
+  }
+}
+
+// As a snapshot of the machine would have it: disk and metadata of one instant, of a target in sync.
+void World::take_backup(Node& n) {
+  Node& peer = other(n);
+  if (n.mirror == nullptr || n.export_open || !peer.export_open || !peer.in_ack_set) return;
+  if (n.meta.superblock().disk_state != bitmap::DiskState::consistent) return;
+  n.backup.taken = true;
+  n.backup.attach_count = n.meta.superblock().attach_count;
+  n.backup.metadata = n.meta.area();
+  n.backup.content.clear();
+  n.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell& c) {
+    if (c.durable != 0) n.backup.content.emplace_back(s, c.durable);
+  });
+}
+
+// Only where the peer must notice: the node has attached, and met it, at least twice since the backup.
+void World::put_back(Node& n) {
+  Node& peer = other(n);
+  const std::uint64_t known = peer.meta.peer().attach_count;
+  if (!n.backup.taken || n.mirror == nullptr || known <= n.backup.attach_count + 1) return;
+  if (!peer.export_open || !peer.mirror || n.export_open || !peer.in_ack_set || !n.at_risk.empty()) return;
+  crash(n, true);
+  note(n, "=== put back from its backup");
+  n.backup.taken = false;
+  n.disk.clear();
+  for (const auto& [sector, tag] : n.backup.content) n.disk.fill(sector, tag);
+  n.meta.area() = n.backup.metadata;
+  n.meta.recover();
+  n.rolled_back = true;
+  n.at_risk.clear();
+  restart_later(n, jitter(20 * kMillisecond));
+}
+
+// ------------------------------------------------------------------------------------------------ cuts
+
+// Stage 0: the conversation begins; its messages are counted from here or from the next link on.
+void World::begin_flow(std::uint32_t stage) {
+  Node* src = source();
+  if (phase_ != Phase::faults) return;
+  if (src == nullptr || !src->in_ack_set) return push(2 * kMillisecond, EventType::flow, kNone, stage);
+  Node& target = other(*src);
+  network_.messages_on_link = 0;
+  cut_armed_ = true;
+  switch (scenario_.flow) {
+    case Flow::connect:
+      return cut_link();
+    case Flow::resync:  // the source goes on alone meanwhile
+      network_blocked_ = true;
+      push(jitter(20 * kMillisecond), EventType::unstall, target.index);
+      return cut_link();
+    case Flow::promote:
+      command(*src, Verb::demote);
+      return push(jitter(kMillisecond), EventType::peer_is_dead, target.index, 1);
+    case Flow::switchover:
+      return command(random_.one_in(2) ? target : *src, Verb::switchover);
+    case Flow::restart:
+      crash(*src, random_.one_in(2));
+      return restart_later(*src, jitter(5 * kMillisecond));
+    case Flow::count_:
+      return;
+  }
+}
+
+// The counted message has been sent.
+void World::cut_at(Node& sender) {
+  cut_used_ = true;
+  Node& receiver = other(sender);
+  if (scenario_.kind != ScenarioClass::cuts) return scenario_.cut_half ? link_down(receiver, 0) : cut_link();
+  if (random_.one_in(2)) {  // whoever is left is alone for a while
+    network_blocked_ = true;
+    push(jitter(50 * kMillisecond), EventType::unstall, receiver.index);
+  }
+  switch (scenario_.cut) {
+    case Cut::both:
+      return cut_link();
+    case Cut::receiver:
+      return link_down(receiver, 0);
+    case Cut::kill_sender:
+    case Cut::power_sender:
+      return push(0, EventType::kill, sender.index, scenario_.cut == Cut::power_sender ? 1 : 0);
+    case Cut::kill_receiver:
+    case Cut::power_receiver:
+      return push(0, EventType::kill, receiver.index, scenario_.cut == Cut::power_receiver ? 1 : 0);
+    case Cut::count_:
+      return;
+  }
+}
+
+// A token bucket of one second; the piece that exceeds it, and those in flight then, are let through.
+void World::check_ceiling(Node& n, std::uint32_t bytes) {
+  const auto rate = static_cast<std::int64_t>(n.policy.resync_rate_bytes_per_s_max);
+  if (rate == 0) return;
+  constexpr std::int64_t kSlack = 2ll << 20;
+  const std::int64_t elapsed = std::min(now_ - n.resync_counted_at, 10 * kSecond);
+  n.resync_credit = std::min(n.resync_credit + elapsed / 1000 * rate / 1'000'000, rate);
+  n.resync_counted_at = now_;
+  n.resync_credit -= bytes;
+  if (n.resync_credit < -kSlack)
+    fail("ceiling", std::string{"resync is faster than its ceiling at node "} + "AB"[n.index]);
+}
+
+}  // namespace twinblock::sim
