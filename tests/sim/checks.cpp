@@ -222,7 +222,7 @@ void World::settle_at_risk(Node& n) {
   const bool peer_gone = peer.disk_lost && peer.meta.superblock().disk_state != bitmap::DiskState::consistent;
   if (!peer.cache_lost && !peer_gone && !async) return;  // the other one had it all along
   for (const std::uint32_t s : n.at_risk) {
-    if (history_.valid(s, n.disk.cell(s).cached, history_.floor(s))) continue;
+    if (history_.readable(s, n.disk.cell(s).cached, history_.floor(s))) continue;
     give_up(s);
   }
   n.at_risk.clear();
@@ -244,8 +244,8 @@ void World::after_power_cut(Node& n, const std::vector<SectorRun>& reverted) {
   for (const SectorRun& run : reverted) {
     const std::uint32_t s = run.first;
     const Clock floor = history_.floor(s);
-    if (history_.valid(s, n.disk.cell(s).cached, floor)) continue;
-    const bool elsewhere = peer_good && history_.valid(s, peer.disk.cell(s).cached, floor);
+    if (history_.readable(s, n.disk.cell(s).cached, floor)) continue;
+    const bool elsewhere = peer_good && history_.readable(s, peer.disk.cell(s).cached, floor);
     if (elsewhere) n.at_risk.push_back(s);
     if (!elsewhere) give_up(s);
   }

@@ -86,7 +86,8 @@ void World::take_backup(Node& n) {
   });
 }
 
-// Only where the peer must notice: the node has attached, and met it, at least twice since the backup.
+// Only where the peer must notice: the node has attached, and met it, at least twice since the backup, and it
+// does not attach again before they meet (attach counts can be caught up with).
 void World::put_back(Node& n) {
   Node& peer = other(n);
   const std::uint64_t known = peer.meta.peer().attach_count;

@@ -101,6 +101,8 @@ void set_weights(Scenario& s) {
       break;
     case ScenarioClass::handshake_cut:
       add_crashes(s, 2);
+      weight(s, Action::lose_any) += 2;
+      weight(s, Action::repeat_any) += 2;
       add_network(s, 1);
       break;
     case ScenarioClass::rot:

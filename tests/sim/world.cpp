@@ -198,6 +198,7 @@ void World::start_node(Node& n) {
   config.intent_age_max = scenario_.intent_age_max;
   config.random_seed = random_.next();
   n.restarting = n.stopped = n.forced = false;
+  n.resync_credit = std::max<std::int64_t>(n.resync_credit, 0);
   n.mirror = std::make_unique<core::Mirror>(config, n.meta.recover());
   outputs_.clear();
   n.mirror->start(Instant{now_}, outputs_);
