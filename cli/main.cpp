@@ -68,14 +68,17 @@ void add_timeout(CLI::App* verb, Arguments& args) {
 
 void add_changing_verbs(CLI::App& app, Arguments& args) {
   auto& options = args.command.options;
-  auto* create = add_verb(app, args, "create", "make the metadata of a mirror on this node");
+  auto* create = add_verb(app, args, "create", "make this node's replica of a mirror: its metadata");
   create->add_flag("--source", options.source, "this node has the data: its disk is kept as it is");
   create->add_option("--size", args.size, "make a data file of this size, e.g. 10GiB");
-  create->add_flag("--force", options.force, "although the disk seems to be in use by something else");
+  create->add_flag("--force", options.force,
+                   "although the disk or the metadata holds something else already");
   add_verb(app, args, "up", "start a mirror");
   add_timeout(add_verb(app, args, "down", "stop a mirror on this node"), args);
-  auto* set = add_verb(app, args, "set", "change policies of a running mirror");
-  set->add_option("KEY=VALUE", args.settings, "e.g. mode=async")->required();
+  auto* set =
+      add_verb(app, args, "set", "change policies until the daemon ends (the configuration file keeps them)");
+  set->add_option("KEY=VALUE", args.settings, "e.g. mode=async; an unknown key gets the list of keys")
+      ->required();
   auto* resolve = add_verb(app, args, "resolve", "end a split-brain");
   resolve->add_flag("--keep", args.keep, "this node's data is the one to keep");
   resolve->add_flag("--discard", args.discard, "this node's data since the split is given up");
@@ -100,7 +103,7 @@ void add_changing_verbs(CLI::App& app, Arguments& args) {
 
 void add_asking_verbs(CLI::App& app, Arguments& args) {
   add_verb(app, args, "check", "check the configuration, and a mirror's disk and metadata", false);
-  auto* status = add_verb(app, args, "status", "what is going on", false);
+  auto* status = add_verb(app, args, "status", "state of all mirrors, or of one", false);
   status->add_flag("--watch", args.watch, "refresh until interrupted");
   status->add_option("--interval", args.interval_s, "seconds between refreshes")
       ->check(CLI::Range(0.1, 3600.0));
@@ -109,7 +112,7 @@ void add_asking_verbs(CLI::App& app, Arguments& args) {
       ->check(CLI::IsMember({"connected", "uptodate", "synced", "source", "target"}));
   add_timeout(wait, args);
   add_verb(app, args, "explain", "why the mirror is as it is, and what each side would lose");
-  auto* events = app.add_subcommand("events", "what happened");
+  auto* events = app.add_subcommand("events", "what happened, newest last");
   events->add_flag("--follow", args.follow, "print further events as they happen");
   events->add_option("--since", args.since, "only events with a greater number");
   auto* metadata = app.add_subcommand("metadata", "the metadata of a replica");
@@ -133,8 +136,7 @@ int run_check(const Session& session, const Arguments& args) {
   }
   if (!args.mirror.empty()) return run_command(session, args.command);
   CommandResult result;
-  result.message =
-      args.config + ": " + std::to_string(check.config->mirrors.size()) + " mirrors, no problems";
+  result.message = args.config + ": no problems; mirrors: " + std::to_string(check.config->mirrors.size());
   std::puts(session.json ? to_json(result).c_str() : result.message.c_str());
   return 0;
 }
@@ -224,6 +226,19 @@ Session make_session(const Arguments& args, std::string socket_path) {
   return session;
 }
 
+// CLI11 says of an unknown verb only that one is required.
+std::string parse_problem(const CLI::App& app, const CLI::ParseError& error) {
+  const auto unknown = app.remaining();
+  if (app.get_subcommands().empty() && !unknown.empty())
+    return "There is no verb \"" + printable(unknown.front()) + "\".";
+  return error.what();
+}
+
+std::string parse_help(const CLI::App& app) {
+  const auto verbs = app.get_subcommands();
+  return verbs.empty() ? "twinblock --help" : "twinblock " + verbs.front()->get_name() + " --help";
+}
+
 int main_verb(int argc, char** argv) {
   Arguments args;
   CLI::App app{"Mirrors of block devices: ask and command the local twinblockd.", "twinblock"};
@@ -231,7 +246,8 @@ int main_verb(int argc, char** argv) {
   app.footer(
       "Exit codes: 0 done, 1 failed, 2 usage, 3 refused by a safety rule, 4 no such mirror, "
       "5 daemon unreachable.");
-  auto* config = app.add_option("--config", args.config, "configuration file, names the control socket");
+  auto* config =
+      app.add_option("--config", args.config, "configuration file, which names the control socket");
   app.add_option("--control", args.control_socket, "control socket of the daemon");
   app.add_flag("--json", args.json, "machine-readable output");
   app.add_option("--answer-limit", args.answer_limit_s,
@@ -246,7 +262,7 @@ int main_verb(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     const Session session = make_session(args, "");
-    return fail(session, usage_error(error.what(), "twinblock --help"), kUsage);
+    return fail(session, usage_error(parse_problem(app, error), parse_help(app)), kUsage);
   }
   const auto socket_path = find_socket(args, config->count() > 0);
   const std::string verb = app.get_subcommands().front()->get_name();

@@ -53,6 +53,17 @@ int fail_response(const Session& session, const Response& response) {
   return fail(session, nonsense_result("HTTP " + std::to_string(response.status) + ", " + problem), 1);
 }
 
+// Over what was there: home, each line with its rest cleared, then all below. No flicker as a full clear
+// gives.
+std::string redrawn(std::string_view text) {
+  std::string out = "\x1b[H";
+  for (const char c : text) {
+    if (c == '\n') out += "\x1b[K";
+    out += c;
+  }
+  return out + "\x1b[J";
+}
+
 }  // namespace
 
 int fail(const Session& session, const CommandResult& result, int exit_code) {
@@ -116,7 +127,7 @@ int run_question(const Session& session, const std::string& target) {
     print(printable(rest.substr(0, end)) + "\n");
     rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
   }
-  if (!result->data.empty()) print(result->data + "\n");
+  if (result->message.empty() && !result->data.empty()) print(result->data + "\n");
   if (!result->next_step.empty()) print("next: " + printable(result->next_step) + "\n");
   return 0;
 }
@@ -163,9 +174,8 @@ int run_status(const Session& session, const std::string& mirror, bool watch, Du
     } else {
       text = session.json ? to_json(*answer.status) + "\n" : render_status(*answer.status, session.style());
     }
-    // Home, draw, clear the rest: no flicker as a full clear would give.
     const bool redraw = watch && session.terminal && !session.json;
-    print(redraw ? "\x1b[H\x1b[2J" + text : text);
+    print(redraw ? redrawn(text) : text);
     if (!watch) return 0;
     ::poll(nullptr, 0, static_cast<int>(interval.nanoseconds() / 1'000'000));
   }

@@ -52,7 +52,7 @@ std::string_view word_of(Condition condition) {
   return "";
 }
 
-// Draws the bar of the first running resync over the previous one.
+// On a terminal, draws the bar of the first running resync, or else what is waited for, over the line before.
 class ProgressLine {
  public:
   explicit ProgressLine(const Session& session) : session_{session} {}
@@ -62,13 +62,16 @@ class ProgressLine {
 
   void draw(const MirrorStatus& mirror) {
     if (!session_.terminal || session_.json) return;
-    for (const auto& peer : mirror.peers) {
-      if (!peer.resync) continue;
-      const std::string text = "\r\x1b[K" + render_progress(*peer.resync, session_.style());
-      std::fwrite(text.data(), 1, text.size(), stdout);
-      std::fflush(stdout);
-      drawn_ = true;
-    }
+    std::string line = std::string{to_string(mirror.state)};
+    if (!mirror.reason.empty()) line += ": " + printable(mirror.reason);
+    line.resize(std::min(line.size(), session_.width - std::min<std::size_t>(session_.width, 1)));
+    const auto resyncing = std::find_if(mirror.peers.begin(), mirror.peers.end(),
+                                        [](const auto& peer) { return peer.resync.has_value(); });
+    if (resyncing != mirror.peers.end()) line = render_progress(*resyncing->resync, session_.style());
+    const std::string text = "\r\x1b[K" + line;
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+    drawn_ = true;
   }
   void end() {
     if (drawn_) std::fputs("\r\x1b[K", stdout);

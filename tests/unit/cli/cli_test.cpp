@@ -223,6 +223,18 @@ TEST_F(CliTest, WaitThatTimesOutSaysWhatIs) {
   EXPECT_THAT(outcome.err, HasSubstr("is not target but Resyncing (beta is catching up)"));
 }
 
+TEST_F(CliTest, WaitOnATerminalSaysWhatKeepsItWaiting) {
+  backend.on_status = [this](int calls, control::StatusReply& reply) {
+    reply.mirrors[0].peers[0].resync.reset();
+    reply.mirrors[0].reason = "no link to beta";
+    if (calls == 2) make_synced();
+  };
+  Child child{{"--control", socket_path, "wait", "data"}, true};
+  EXPECT_TRUE(child.read_until("Resyncing: no link to beta"));
+  EXPECT_TRUE(child.read_until("data is synced"));
+  EXPECT_EQ(child.finish().exit_code, 0);
+}
+
 TEST_F(CliTest, ResyncWaitsWithABarOnATerminal) {
   backend.on_status = [this](int calls, control::StatusReply&) {
     if (calls == 2) make_synced();
@@ -270,11 +282,18 @@ TEST_F(CliTest, EventsArePrintedAndFollowed) {
   EXPECT_TRUE(child.read_until("link.up"));
 }
 
-TEST_F(CliTest, ExplainPrintsTheDataAsJson) {
+TEST_F(CliTest, ExplainPrintsLinesForPeopleAndTheDataForScripts) {
   backend.result = {control::Outcome::kDone, "row 7\nboth clean", "", "", R"({"row":7})"};
   const auto human = cli({"explain", "data"});
-  EXPECT_THAT(human.out, HasSubstr("row 7\nboth clean\n{\"row\":7}\n"));
+  EXPECT_EQ(human.out, "row 7\nboth clean\n");
   EXPECT_EQ(cli({"explain", "data", "--json"}).out, "{\"row\":7}\n");
+}
+
+TEST_F(CliTest, AnUnknownVerbIsNamed) {
+  const auto outcome = cli({"promoet", "data"});
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("no verb \"promoet\""));
+  EXPECT_THAT(cli({"promote"}).err, HasSubstr("next: twinblock promote --help"));
 }
 
 }  // namespace
