@@ -11,6 +11,7 @@
 #include "replicator/control/log.hpp"
 #include "replicator/control/protocol_text.hpp"
 #include "replicator/engine/daemon.hpp"
+#include "replicator/engine/engine.hpp"
 #include "replicator/engine/process.hpp"
 #include "replicator/engine/scratch.hpp"
 
@@ -31,6 +32,9 @@ struct Options {
 };
 
 void add_options(CLI::App& app, Options& o) {
+  app.set_version_flag("--version", std::string{"twinblockd "} + twinblock::engine::kDaemonVersion);
+  app.footer(
+      "Exit codes: 0 stopped in order, 1 failed, 2 usage or configuration, 3 refused by a safety rule.");
   app.add_option("--config", o.config, "configuration file (default /etc/twinblock/twinblock.toml)");
   app.add_option("--check-config", o.check_config, "check a configuration file and exit");
   app.add_option("--pid-file", o.pid_file, "write the process id here; removed at the end");
@@ -85,7 +89,8 @@ int run(Options& o) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Twinblock replication daemon"};
+  CLI::App app{
+      "Keeps block devices identical on two nodes and serves them over NBD. twinblock(8) commands it."};
   Options options;
   add_options(app, options);
   try {

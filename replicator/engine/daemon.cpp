@@ -36,7 +36,13 @@ void make_folders(const control::Config& config) {
 int run_daemon(const std::string& config_path) {
   const auto checked = control::check_config(config_path);
   for (const auto& problem : checked.problems) std::fprintf(stderr, "%s\n", problem.text().c_str());
-  if (!checked.config) return kExitUsage;
+  if (!checked.config) {
+    std::fprintf(stderr,
+                 "twinblockd: the configuration %s cannot be used\n  safe: Nothing was started or changed.\n"
+                 "  next: correct it, then: twinblockd --check-config %s\n",
+                 config_path.c_str(), config_path.c_str());
+    return kExitUsage;
+  }
   const control::Config& config = *checked.config;
   make_folders(config);
   control::EventRing events;

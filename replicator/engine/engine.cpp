@@ -335,7 +335,31 @@ void Engine::check_all_stopped() {
 
 // --- while it runs ---
 
+// Two nodes that do not fit together try again every second or two. Told each time, it would push everything
+// else out of the bounded list of events.
+bool Engine::is_repetition(Entry& entry, const core::Event& event) {
+  using K = core::EventKind;
+  switch (event.kind) {
+    case K::handshake_refused:
+    case K::split_brain: {
+      const core::Refusal before = entry.refused;
+      entry.refused = event.kind == K::split_brain ? core::Refusal::split_brain : event.reason;
+      return entry.refused == before;
+    }
+    case K::link_up:
+    case K::link_down:
+      return entry.refused != core::Refusal::none;
+    case K::session_started:
+    case K::stopped:
+      entry.refused = core::Refusal::none;
+      return false;
+    default:
+      return false;
+  }
+}
+
 void Engine::on_event(Entry& entry, const core::Event& event) {
+  if (is_repetition(entry, event)) return;
   control::Event text = event_of(event, entry.config);
   std::string details;
   for (const auto& [name, value] : text.fields) details += " " + name + "=" + value;

@@ -65,6 +65,7 @@ class Engine final : public control::ControlBackend, private TurnMember {
     std::vector<control::CommandCallback> waiting_up;
     std::vector<control::CommandCallback> waiting_down;
     std::vector<Pending> pending;
+    core::Refusal refused = core::Refusal::none;  // of the last handshake, as told to the events
     std::uint64_t resync_done = 0;
     std::uint64_t resync_rate = 0;
   };
@@ -86,6 +87,8 @@ class Engine final : public control::ControlBackend, private TurnMember {
   void on_runner_closed(Entry& entry);
   void on_sealed(Entry& entry);
   void on_event(Entry& entry, const core::Event& event);
+  // Whether the event only repeats that a handshake ends as the last one did.
+  [[nodiscard]] static bool is_repetition(Entry& entry, const core::Event& event);
   void on_command_done(Entry& entry, core::CommandId id, core::Refusal refusal);
   void check_all_settled();
   void check_all_stopped();

@@ -120,6 +120,7 @@ control::StatusReply Engine::do_status(const std::string& mirror) {
 RunningFacts Engine::facts_of(const Entry& entry) const {
   RunningFacts facts;
   facts.now = shard_->loop().now();
+  facts.starting = entry.runner->link().undecided();
   facts.link_wanted = entry.runner->link().wanted();
   facts.link_up = entry.runner->link().up();
   facts.path = entry.runner->link().path();
@@ -316,22 +317,26 @@ void Engine::do_set(Entry& entry, const control::Command& command, control::Comm
 void Engine::do_explain(Entry& entry, control::CommandCallback callback) {
   const NodeIndex peer{static_cast<std::uint8_t>(1 - entry.config.local)};
   if (entry.runner) {
-    control::CommandResult result = done("mirror " + entry.config.name);
-    result.data = explain_json(entry.runner->superblock(), peer, entry.runner->snapshot());
+    const core::MirrorSnapshot snapshot = entry.runner->snapshot();
+    const control::MirrorStatus status =
+        running_status(snapshot, entry.policy, entry.config, facts_of(entry));
+    control::CommandResult result =
+        done(explain_text(entry.runner->superblock(), entry.config, snapshot, status.reason));
+    result.data = explain_json(entry.runner->superblock(), peer, snapshot);
     callback(result);
     return;
   }
   const BackingPlan plan = backing_plan(entry.config);
   const Problem problem = entry.problem;
-  worker_->post([plan, peer, problem, callback] {
+  worker_->post([plan, peer, problem, config = entry.config, callback] {
     const auto superblock = read_superblock(plan);
     if (!superblock) {
       callback(result_of(superblock.error()));
       return;
     }
-    control::CommandResult result =
-        done(problem.message.empty() ? "mirror " + plan.mirror + " is not running" : problem.message);
-    result.next_step = problem.next_step;
+    const std::string why = problem.message.empty() ? "the mirror is not running" : problem.message;
+    control::CommandResult result = done(explain_text(*superblock, config, std::nullopt, why));
+    result.next_step = problem.next_step.empty() ? "twinblock up " + plan.mirror : problem.next_step;
     result.data = explain_json(*superblock, peer, std::nullopt);
     callback(result);
   });
@@ -345,7 +350,8 @@ void Engine::do_dump(Entry& entry, control::CommandCallback callback) {
       callback(result_of(text.error()));
       return;
     }
-    control::CommandResult result = done("metadata of mirror " + plan.mirror + " in " + plan.metadata);
+    control::CommandResult result =
+        done("metadata of mirror " + plan.mirror + " in " + plan.metadata + "\n" + *text);
     result.data = "{\"text\":" + json_quote(*text) + "}";
     callback(result);
   });
@@ -382,6 +388,11 @@ void Engine::do_core(Entry& entry, const control::Command& command, control::Com
   // `resync` on a mirror that holds its resync back is what it waits for.
   if (c.verb == core::Verb::resync && !c.full && entry.policy.hold_resync)
     c.verb = core::Verb::release_resync;
+  // The word that lets a target take over also lets a frozen source go on alone.
+  if (c.verb == core::Verb::promote && c.confirm_dead && entry.runner->snapshot().frozen &&
+      entry.config.write_alone != control::WriteAlone::kNever) {
+    c.verb = core::Verb::confirm_dead;
+  }
   const Duration limit = o.timeout_s ? Duration::seconds(*o.timeout_s) : kCommandTime;
   send_core(entry, c, command.verb, std::move(callback), limit);
 }

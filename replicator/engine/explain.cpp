@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <iterator>
 
+#include "replicator/control/protocol_text.hpp"
 #include "replicator/engine/refusal_text.hpp"
 
 namespace twinblock::engine {
@@ -13,22 +14,6 @@ std::string hex(std::uint64_t value) {
   char text[24];
   std::snprintf(text, sizeof text, "\"%016llx\"", static_cast<unsigned long long>(value));
   return text;
-}
-
-std::string_view word(bitmap::GenerationCause cause) {
-  switch (cause) {
-    case bitmap::GenerationCause::created:
-      return "created";
-    case bitmap::GenerationCause::degraded:
-      return "degraded";
-    case bitmap::GenerationCause::forced:
-      return "forced";
-    case bitmap::GenerationCause::resolved:
-      return "resolved";
-    case bitmap::GenerationCause::rewind:
-      return "rewind";
-  }
-  return "?";
 }
 
 std::string_view word(bitmap::DiskState state) {
@@ -69,12 +54,67 @@ std::string history_json(const bitmap::Superblock& s) {
     if (out.size() > 1) out += ",";
     out += "{\"id\":" + hex(g.id.value()) + ",\"parent\":" + hex(g.parent.value()) +
            ",\"first_sequence\":" + std::to_string(g.first_sequence.value()) +
-           ",\"cause\":" + json_quote(word(g.cause)) + "}";
+           ",\"cause\":" + json_quote(cause_word(g.cause)) + "}";
   }
   return out + "]";
 }
 
+std::string_view sentence(bitmap::PeerData data) {
+  switch (data) {
+    case bitmap::PeerData::unknown:
+      return "never met";
+    case bitmap::PeerData::maybe_current:
+      return "may have everything that is here";
+    case bitmap::PeerData::lacks:
+      return "lacks writes that are here";
+    case bitmap::PeerData::handed_over:
+      return "handed the source role over in order; nothing is missing here";
+  }
+  return "?";
+}
+
+std::string id_text(std::uint64_t value) {
+  char text[20];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
+std::string promotion_line(const core::MirrorSnapshot& snapshot, const control::MirrorConfig& config) {
+  if (snapshot.role == core::Role::source) return "this node is source";
+  if (snapshot.promote_refusal == core::Refusal::none) return "allowed: twinblock promote " + config.name;
+  const RefusalText& text = refusal_text(snapshot.promote_refusal);
+  const std::string& peer = config.peer_node().name;
+  return "refused: " + for_mirror(text.message, config.name, peer) + "\n              " +
+         for_mirror(text.next_step, config.name, peer);
+}
+
+std::string history_lines(const bitmap::Superblock& s) {
+  if (s.history().empty()) return "  history     none: this copy was never filled\n";
+  std::string out = "  history     newest first; generation, why it began, with which write\n";
+  for (const bitmap::GenerationEntry& g : s.history()) {
+    out += "              " + id_text(g.id.value()) + "  " + std::string{cause_word(g.cause)} + "  #" +
+           std::to_string(g.first_sequence.value()) + "\n";
+  }
+  return out;
+}
+
 }  // namespace
+
+std::string_view cause_word(bitmap::GenerationCause cause) {
+  switch (cause) {
+    case bitmap::GenerationCause::created:
+      return "created";
+    case bitmap::GenerationCause::degraded:
+      return "degraded";
+    case bitmap::GenerationCause::forced:
+      return "forced";
+    case bitmap::GenerationCause::resolved:
+      return "resolved";
+    case bitmap::GenerationCause::rewind:
+      return "rewind";
+  }
+  return "?";
+}
 
 std::string json_quote(std::string_view text) {
   std::string out = "\"";
@@ -112,6 +152,35 @@ std::string explain_json(const bitmap::Superblock& s, NodeIndex peer,
            ",\"would_lose_bytes\":" + std::to_string(snapshot->would_lose_bytes);
   }
   return out + "}";
+}
+
+std::string explain_text(const bitmap::Superblock& s, const control::MirrorConfig& config,
+                         const std::optional<core::MirrorSnapshot>& snapshot, std::string_view why) {
+  const std::string& peer = config.peer_node().name;
+  const bitmap::PeerRecord& p = s.peers[1 - config.local];
+  std::string out = "mirror " + config.name + ", as " + config.local_node().name + " knows it\n";
+  if (!why.empty()) out += "  why         " + std::string{why} + "\n";
+  out += "  this copy   " + std::string{word(s.disk_state)} + (s.was_source ? ", was source last" : "") +
+         (s.clean ? ", clean (stopped in order)" : "") + "\n";
+  out += "  terms       own " + std::to_string(s.term_own.value()) + ", highest heard of " +
+         std::to_string(s.term_seen.value()) + "\n";
+  out += history_lines(s);
+  out += "  " + peer + std::string(peer.size() < 10 ? 12 - peer.size() : 2, ' ') +
+         std::string{p.identity == 0 ? sentence(bitmap::PeerData::unknown) : sentence(p.data)};
+  if (p.identity != 0 && p.needs_full) out += "; needs a full copy";
+  if (p.identity != 0 && !p.needs_full)
+    out += "; compared since generation " + id_text(p.base_generation.value());
+  out += "\n";
+  if (!snapshot) return out + "  promotion   not while the mirror is not up";
+  if (snapshot->verdict_rule != 0) {
+    out += "  handshake   the last one was judged by row " + std::to_string(snapshot->verdict_rule) +
+           " of docs/internals/generations.md\n";
+  }
+  out += "  to copy     " + control::human_size(snapshot->dirty_bytes) + " may differ from " + peer + "\n";
+  out += "  to lose     " + control::human_size(snapshot->would_lose_bytes) +
+         " at most, if this copy is overwritten with the other one\n";
+  out += "  promotion   " + promotion_line(*snapshot, config) + "\n";
+  return out + "  the other side of it: twinblock explain " + config.name + " on " + peer;
 }
 
 }  // namespace twinblock::engine

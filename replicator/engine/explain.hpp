@@ -1,4 +1,4 @@
-// What `twinblock explain` and `metadata dump` answer, as JSON text.
+// What `twinblock explain` answers: lines for people, and the same facts as JSON.
 #pragma once
 
 #include <optional>
@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "bitmap/superblock.hpp"
+#include "replicator/control/config.hpp"
 #include "replicator/core/status.hpp"
 
 namespace twinblock::engine {
@@ -13,9 +14,18 @@ namespace twinblock::engine {
 // A JSON string literal; control characters are escaped.
 [[nodiscard]] std::string json_quote(std::string_view text);
 
+[[nodiscard]] std::string_view cause_word(bitmap::GenerationCause cause);
+
 // Which rule judged the last handshake, this node's history, what a decision against it would cost. Without a
 // snapshot (the mirror is not running) only what the metadata says.
 [[nodiscard]] std::string explain_json(const bitmap::Superblock& superblock, NodeIndex peer,
                                        const std::optional<core::MirrorSnapshot>& snapshot);
+
+// The same for people, in lines without a last newline. `why`: the reason of the status, or what kept the
+// mirror from running.
+[[nodiscard]] std::string explain_text(const bitmap::Superblock& superblock,
+                                       const control::MirrorConfig& config,
+                                       const std::optional<core::MirrorSnapshot>& snapshot,
+                                       std::string_view why);
 
 }  // namespace twinblock::engine

@@ -42,6 +42,7 @@ PeerLink::~PeerLink() {
 
 void PeerLink::set_wanted(bool wanted) {
   wanted_ = wanted;
+  undecided_ = false;
   if (!plan_.dials()) return;
   if (wanted && !current_) {
     dial(true);

@@ -58,6 +58,8 @@ class PeerLink final : private PeerConnectionOwner, private link::ConnectorHandl
   [[nodiscard]] bool closed() const noexcept;
 
   [[nodiscard]] bool wanted() const noexcept { return wanted_; }
+  // The core has not said yet whether it wants a link: it still brings its metadata up to date.
+  [[nodiscard]] bool undecided() const noexcept { return undecided_; }
   [[nodiscard]] bool up() const noexcept { return current_ != nullptr; }
   [[nodiscard]] std::string path() const { return current_ ? current_->path() : std::string{}; }
   [[nodiscard]] const std::string& last_error() const noexcept { return last_error_; }
@@ -87,6 +89,7 @@ class PeerLink final : private PeerConnectionOwner, private link::ConnectorHandl
   link::Connector connector_;
   std::size_t next_address_ = 0;
   bool wanted_ = false;
+  bool undecided_ = true;
   bool shutting_down_ = false;
   core::LinkId link_ = 0;  // of current_
   std::unique_ptr<PeerConnection> current_;

@@ -33,7 +33,9 @@ const RefusalText& refusal_text(core::Refusal refusal) {
     TB_REFUSAL(node_index, "both nodes claim the same place in the mirror", kBoth,
                "[[mirror.node]] must have the same order on both nodes; check [node] name", false)
     TB_REFUSAL(geometry, "the replicas differ in size, region size, block size or hot extents", kBoth,
-               "make both disks the same size and create the target again", false)
+               "make both disks the same size, then on the target: twinblock down MIRROR, create MIRROR "
+               "--force, up MIRROR",
+               false)
     TB_REFUSAL(config_differs, "the configuration of the mirror differs between the nodes", kBoth,
                "make the [[mirror]] tables equal; the log names the field", false)
     TB_REFUSAL(verdict_differs, "the two nodes judge their histories differently", kBoth,
@@ -56,8 +58,10 @@ const RefusalText& refusal_text(core::Refusal refusal) {
                true)
     TB_REFUSAL(peer_disk_failed, "the peer's disk has failed", "This node's copy serves alone.",
                "replace the disk in PEER, then there: twinblock create MIRROR --force", false)
-    TB_REFUSAL(two_sources, "both nodes are source", kBoth, "demote one of them: twinblock demote MIRROR",
-               true)
+    TB_REFUSAL(
+        two_sources, "both nodes are source", kBoth,
+        "twinblock explain MIRROR on both; then demote the one to be overwritten: twinblock demote MIRROR",
+        true)
     TB_REFUSAL(resync_origin_lost, "an unfinished resync came from a history that the peer does not have",
                "This copy is incomplete; the peer's is untouched.",
                "bring back the node it came from, or create this replica anew", true)
@@ -96,8 +100,8 @@ const RefusalText& refusal_text(core::Refusal refusal) {
     TB_REFUSAL(peer_refused, "the peer refused", kBoth, "look at twinblock status MIRROR on PEER", false)
     TB_REFUSAL(resync_running, "a resync is running", "The source's copy is the good one.",
                "twinblock wait MIRROR --for synced, then try again", true)
-    TB_REFUSAL(no_peer_data, "the peer has no usable data", "This node's copy is the only one.",
-               "twinblock status MIRROR", false)
+    TB_REFUSAL(no_peer_data, "this replica has no data yet: it is a target that was never filled", kNothing,
+               "promote the node that has the data; this one is filled when they are connected", true)
     TB_REFUSAL(metadata_failed, "the metadata of this replica cannot be written",
                "The data disk is as it was; the peer's copy is not affected.",
                "replace the metadata disk; then: twinblock up MIRROR", false)

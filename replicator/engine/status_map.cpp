@@ -4,6 +4,7 @@
 
 #include "base/assert.hpp"
 #include "replicator/control/protocol_text.hpp"
+#include "replicator/engine/explain.hpp"
 #include "replicator/engine/refusal_text.hpp"
 
 namespace twinblock::engine {
@@ -81,9 +82,14 @@ std::string reason_of(const core::MirrorSnapshot& s, const control::MirrorConfig
   if (state == control::MirrorState::kWaitToResync) {
     return "hold_resync is set; next: twinblock resync " + config.name;
   }
+  if (facts.starting) return "starting";
   if (!facts.link_wanted) return "disconnected by hand; next: twinblock connect " + config.name;
   if (!facts.link_up) {
-    return "no link to " + peer + (facts.link_error.empty() ? "" : " (" + facts.link_error + ")");
+    std::string text = "no link to " + peer + (facts.link_error.empty() ? "" : " (" + facts.link_error + ")");
+    // Who looks here after a failure wants to know whether this copy may go on.
+    if (s.role == core::Role::target && s.promote_refusal != core::Refusal::none)
+      text += "; if " + peer + " is lost: twinblock promote " + config.name;
+    return text;
   }
   if (state == control::MirrorState::kResyncing && s.replica == core::ReplicaState::inconsistent) {
     return "catching up; this copy is incomplete until the resync ends";
@@ -146,8 +152,14 @@ control::MirrorStatus running_status(const core::MirrorSnapshot& s, const core::
   status.promotion_score = promotion_score(s);
   status.reason = reason_of(s, config, facts, status.state);
   status.frozen = s.frozen;
-  if (s.frozen)
-    status.frozen_reason = "writes wait: write_alone does not allow this node to write without its peer";
+  if (s.frozen) {
+    const std::string& lost = config.peer_node().name;
+    const bool never = config.write_alone == control::WriteAlone::kNever;
+    status.frozen_reason = "write_alone does not allow this node to write without " + lost +
+                           "; next: bring " + lost + " back, or make sure that it is off and: twinblock " +
+                           (never ? "set " + config.name + " write_alone=free"
+                                  : "promote " + config.name + " --confirm-dead " + lost);
+  }
   status.hot_extents = static_cast<std::uint32_t>(s.hot_extents);
   status.write_alone = control::to_string(config.write_alone);
   control::PeerStatus peer;
@@ -251,6 +263,17 @@ EventText event_text(core::EventKind kind) {
   TB_ASSERT(false);
 }
 
+// As `status` and `explain` show them: generations in 16 hexadecimal digits, a cause as its word.
+std::string field_text(std::string_view name, std::uint64_t value) {
+  if (name == "cause" && value <= static_cast<std::uint64_t>(bitmap::GenerationCause::rewind))
+    return std::string{cause_word(static_cast<bitmap::GenerationCause>(value))};
+  if (name != "generation") return std::to_string(value);
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text(16, '0');
+  for (std::size_t i = text.size(); i-- > 0; value >>= 4) text[i] = kDigits[value & 0xf];
+  return text;
+}
+
 }  // namespace
 
 control::Event event_of(const core::Event& event, const control::MirrorConfig& config) {
@@ -265,8 +288,8 @@ control::Event event_of(const core::Event& event, const control::MirrorConfig& c
     result.text += ": " + for_mirror(why.message, config.name, config.peer_node().name);
     result.fields.emplace_back("reason", why.word);
   }
-  if (text.a != nullptr) result.fields.emplace_back(text.a, std::to_string(event.a));
-  if (text.b != nullptr) result.fields.emplace_back(text.b, std::to_string(event.b));
+  if (text.a != nullptr) result.fields.emplace_back(text.a, field_text(text.a, event.a));
+  if (text.b != nullptr) result.fields.emplace_back(text.b, field_text(text.b, event.b));
   return result;
 }
 

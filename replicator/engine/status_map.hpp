@@ -13,6 +13,7 @@ namespace twinblock::engine {
 
 struct RunningFacts {
   Instant now;
+  bool starting = false;  // the metadata is being brought up to date; the link comes after it
   bool link_wanted = false;
   bool link_up = false;
   std::string path;

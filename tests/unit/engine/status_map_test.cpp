@@ -116,6 +116,35 @@ TEST(RunningStatus, ADifferentConfigurationIsNamed) {
   EXPECT_NE(running_status(s, {}, config(), facts).reason.find("mode: here"), std::string::npos);
 }
 
+TEST(RunningStatus, AStartIsNoDisconnectionAndALostPeerGetsANextStep) {
+  auto s = healthy_source();
+  s.role = core::Role::target;
+  s.replica = core::ReplicaState::consistent;
+  s.link = core::LinkState::down;
+  s.promote_refusal = core::Refusal::peer_may_have_more;
+  RunningFacts facts;
+  facts.starting = true;
+  EXPECT_EQ(running_status(s, {}, config(), facts).reason, "starting");
+  facts.starting = false;
+  EXPECT_NE(running_status(s, {}, config(), facts).reason.find("twinblock connect data"), std::string::npos);
+  facts.link_wanted = true;
+  EXPECT_EQ(running_status(s, {}, config(), facts).reason,
+            "no link to beta; if beta is lost: twinblock promote data");
+  s.role = core::Role::source;
+  EXPECT_EQ(running_status(s, {}, config(), facts).reason, "no link to beta");
+}
+
+TEST(EventOf, GenerationsAreHexadecimalAndCausesAreWords) {
+  core::Event event;
+  event.kind = core::EventKind::generation_new;
+  event.a = 0xabc;
+  event.b = 1;
+  const auto shown = twinblock::engine::event_of(event, config());
+  ASSERT_EQ(shown.fields.size(), 2u);
+  EXPECT_EQ(shown.fields[0].second, "0000000000000abc");
+  EXPECT_EQ(shown.fields[1].second, "degraded");
+}
+
 TEST(PolicyOf, TakesTheModeTowardsThePeer) {
   auto c = config();
   c.mode = control::Mode::kSync;
