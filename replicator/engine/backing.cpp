@@ -22,6 +22,8 @@ Problem refused(std::string message, std::string safe, std::string next) {
 }
 
 const char* const kNothingChanged = "Nothing was changed.";
+// The largest logical block: a smaller file could not hold one of it.
+constexpr ByteCount kSizeMin{4096};
 
 Problem cannot_open(const std::string& what, const std::string& path, const ErrorCode& error) {
   if (error == ring::errc::kDiskInUse) {
@@ -38,8 +40,7 @@ Problem cannot_open(const std::string& what, const std::string& path, const Erro
     return p;
   }
   return {what + " " + path + " cannot be opened: " + error.message(), kNothingChanged,
-          "correct the path in the configuration or the permissions, then: twinblock up MIRROR", false,
-          false};
+          "correct the path in the configuration or the permissions, then try again", false, false};
 }
 
 // What is wrong with the two places, whatever their content.
@@ -164,6 +165,12 @@ Outcome<DataFile> prepare_data(const BackingPlan& plan, const CreateOptions& opt
     if (!options.size) {
       return Problem{"the disk " + plan.disk + " does not exist", kNothingChanged,
                      "correct the path, or: twinblock create " + plan.mirror + " --size SIZE", false, false};
+    }
+    if (*options.size < kSizeMin) {
+      return refused("a mirror of " + std::to_string(options.size->value()) + " bytes is too small",
+                     kNothingChanged,
+                     "twinblock create " + plan.mirror + " --size SIZE, with at least " +
+                         std::to_string(kSizeMin.value()) + " bytes");
     }
     // Under another name until it is complete: what a crash leaves is not taken for a disk.
     const std::string half_made = plan.disk + ".creating";

@@ -217,6 +217,11 @@ void Engine::do_execute(control::Command command, control::CommandCallback callb
 }
 
 void Engine::do_create(Entry& entry, const control::Command& command, control::CommandCallback callback) {
+  // Waiting for a disk that another process holds: the reason says more than "is up".
+  if (entry.phase == Phase::kOpening && entry.problem.retry) {
+    callback(result_of(entry.problem));
+    return;
+  }
   if (entry.phase != Phase::kStopped && entry.phase != Phase::kFailed) {
     callback(refused("mirror " + entry.config.name + " is up", "Nothing was changed.",
                      "twinblock down " + entry.config.name + " first"));

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # ctest: timeout=300
-"""Mode async while the link stands still: what the queue's bound does under both policies, and what the status says."""
+"""Mode async while the link stands still: what the bound of the queue does under both policies, and the status."""
 import harness
 from harness import MIB, need_nbd, pair, wait_for
 

@@ -67,7 +67,7 @@ def test_exit_codes_and_sentences(d):
             (alpha, ("check", "data"), DONE, ""),
             (alpha, ("up", "data"), DONE, "up already"),
         ]
-        before = {n: n.metadata() for n in (alpha, beta)}
+        before = {n: n.facts() for n in (alpha, beta)}
         for node, arguments, code, part in table:
             done = node.cli("--config", node.config, *arguments, check=False)
             assert done.returncode == code, f"{arguments}: exit {done.returncode}, expected {code}\n{done.stdout}"
@@ -77,7 +77,7 @@ def test_exit_codes_and_sentences(d):
                 error = node.cli("--config", node.config, "--json", *arguments, check=False)
                 said = json.loads(error.stdout)
                 assert error.returncode == code and said["message"] and said["next_step"], error.stdout
-        assert before == {n: n.metadata() for n in (alpha, beta)}, "a refused command changed the metadata"
+        assert before == {n: n.facts() for n in (alpha, beta)}, "a refused command changed the metadata"
         nobody = run(harness.CLI, "--control", d / "nobody.sock", "status", check=False)
         assert nobody.returncode == UNREACHABLE and "unreachable" in nobody.stdout, nobody.stdout
         p.wait_synced(alpha)
