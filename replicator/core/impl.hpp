@@ -295,6 +295,7 @@ struct Mirror::Impl {
   void become_source();
   void begin_demote(CommandId id, bool take_over, bool stopping);
   bool pump_demote();
+  void tell_demoted();
   void finish_demote();
   void abort_demote(Refusal why);
   void depose();
@@ -434,7 +435,8 @@ struct Mirror::Impl {
   std::uint32_t window_bytes_ = 0;
   std::uint64_t unapplied_messages_ = 0;
   std::uint64_t unapplied_bytes_ = 0;
-  bool track_restart_ = false;  // queue policy `track` stopped the stream: begin again by ourselves
+  std::uint64_t queue_bytes_ = 0;  // of them, what clients wrote
+  bool track_restart_ = false;     // queue policy `track` stopped the stream: begin again by ourselves
   bool paused_ = false;
   bool peer_paused_ = false;
   bool peer_is_source_ = false;  // as of the session's states and terms

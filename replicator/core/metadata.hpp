@@ -113,7 +113,6 @@ class Metadata {
   std::vector<std::uint64_t> page_sequences_;
   std::size_t page_scan_ = 0;
   std::size_t pages_wanted_count_ = 0;
-  std::uint64_t page_round_ = 0;
   std::array<BlockBuffer, kPageBuffers> page_buffers_{};
   std::array<std::size_t, kPageBuffers> page_of_buffer_{};
   std::array<std::uint64_t, kPageBuffers> sequence_of_buffer_{};

@@ -13,6 +13,12 @@ void Mirror::Impl::on_command(const Command& in) {
   switch (in.verb) {
     case Verb::promote:
       if (role_ == Role::source) return finish_command(in.id, Refusal::already_source);
+      if (promote_.active && promote_.command == 0 && promote_.stage == 0) {
+        promote_.command = in.id;  // it was about to resume by itself: the operator asks for the same
+        promote_.confirm_dead = in.confirm_dead;
+        promote_.force = in.force;
+        return;
+      }
       if (promote_.active || role_ != Role::target) return finish_command(in.id, Refusal::busy);
       return begin_promote(in.id, in.confirm_dead, in.force);
     case Verb::demote:
@@ -154,7 +160,7 @@ bool Mirror::Impl::pump_promote() {
     case 0: {
       // A handshake under way knows more soon; what was received is applied first (P6).
       const bool drained = apply_idle() || TB_MUTANT(promote_before_drain);
-      if ((negotiating() || !drained) && !late) return false;
+      if ((!attached_ || negotiating() || !drained) && !late) return false;
       const Refusal why = promote_refusal(promote_.confirm_dead, promote_.force);
       if (why != Refusal::none || negotiating() || !drained) {
         abort_promote(why != Refusal::none ? why : Refusal::timeout);
@@ -296,8 +302,8 @@ void Mirror::Impl::on_demoted(const MessageIn& in) {
 // The source said that it stopped; it counts once all that came before is applied.
 void Mirror::Impl::take_note_of_demotion() {
   demoted_heard_ = false;
-  const bool good = replica_uptodate_ && peer().data != PeerData::lacks;
-  if (good) peer().data = PeerData::handed_over;
+  const bool good = replica_uptodate_;
+  if (good && peer().data != PeerData::lacks) peer().data = PeerData::handed_over;
   follow_ups_.push_back({wire::Type::demoted_ack, meta_.superblock_changed(), 0, take_over_heard_ && good});
 }
 
@@ -410,20 +416,19 @@ bool Mirror::Impl::pump_demote() {
       demote_.stage = 2;
       return true;
     case 2:
-      if (meta_.failed() || detached_) demote_.stage = 3;
-      if (!meta_.superblock_durable(demote_.ticket) || !meta_.pages_durable()) return demote_.stage == 3;
+      // Without a disk of our own there is no log to empty, and the superblock is written if it can be.
+      if (detached_ || meta_.failed()) {
+        if (!meta_.failed() && !meta_.superblock_durable(demote_.ticket)) return false;
+        tell_demoted();
+        return true;
+      }
+      if (!meta_.superblock_durable(demote_.ticket) || !meta_.pages_durable()) return false;
       if (meta_.intents.used_count() > 0 && drop_some(true)) meta_.want_record();
       if (meta_.intents.used_count() > 0 || !meta_.log_settled()) {
         if (!meta_.log_settled()) meta_.want_record();
         return false;
       }
-      demote_.stage = 3;
-      if (in_ack_set_ && !resync_active_) {
-        demote_.deadline = now_ + policy().peer_timeout * 2;
-        send(wire::Type::demoted, 0, static_cast<std::uint8_t>(demote_.take_over ? wire::kTakeOver : 0));
-      } else {
-        demote_.stage = 4;
-      }
+      tell_demoted();
       return true;
     case 3:
       if (in_ack_set_ && now_ < demote_.deadline) return false;
@@ -440,6 +445,16 @@ bool Mirror::Impl::pump_demote() {
       finish_demote();
       return true;
   }
+}
+
+void Mirror::Impl::tell_demoted() {
+  if (!in_ack_set_ || resync_active_) {
+    demote_.stage = 4;
+    return;
+  }
+  demote_.stage = 3;
+  demote_.deadline = now_ + policy().peer_timeout * 2;
+  send(wire::Type::demoted, 0, static_cast<std::uint8_t>(demote_.take_over ? wire::kTakeOver : 0));
 }
 
 void Mirror::Impl::finish_demote() {

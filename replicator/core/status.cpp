@@ -27,6 +27,7 @@ ReplicaState Mirror::Impl::peer_replica_state() const {
     return ReplicaState::unknown;
   }
   if (!leading_) {
+    if (peer().data == PeerData::lacks) return ReplicaState::failed;  // it told us so
     return static_cast<DiskState>(peer_state_.disk_state) == DiskState::failed ? ReplicaState::failed
                                                                                : ReplicaState::uptodate;
   }
@@ -74,7 +75,8 @@ MirrorSnapshot Mirror::Impl::snapshot() const {
   s.paused = paused_;
   s.refusal = streaming() ? Refusal::none : refusal_;
   const bool own = replica_state() == ReplicaState::uptodate;
-  const bool other = in_ack_set_ || (streaming() && !leading_ && peer_is_source_);
+  const bool other =
+      in_ack_set_ || (streaming() && !leading_ && peer_is_source_ && peer().data != PeerData::lacks);
   s.redundancy = static_cast<std::uint8_t>((own ? 1 : 0) + (other ? 1 : 0));
   s.promote_refusal = role_ == Role::target ? promote_refusal(false, false) : Refusal::already_source;
   s.promotable = role_ == Role::target && s.promote_refusal == Refusal::none;
@@ -83,7 +85,7 @@ MirrorSnapshot Mirror::Impl::snapshot() const {
   s.resync_total_bytes = resync_active_ ? resync_total_bytes_ : 0;
   const std::uint64_t left = std::min(s.dirty_bytes, s.resync_total_bytes);
   s.resync_done_bytes = s.resync_total_bytes - left;
-  s.queue_bytes = unapplied_bytes_;
+  s.queue_bytes = queue_bytes_;
   if (in_stream_ && unapplied_messages_ > 0) {
     for (std::uint64_t n = ring_.head(); n < ring_.next(); ++n) {
       const StreamEntry& e = ring_.at(n);

@@ -155,13 +155,14 @@ bool Mirror::Impl::region_blocked(const ByteRange& range) {
 bool Mirror::Impl::stream_has_room(std::uint64_t bytes) {
   if (unapplied_messages_ >= window_messages_) return false;
   if (unapplied_bytes_ > 0 && unapplied_bytes_ + bytes > window_bytes_) return false;
-  if (policy().mode != Mode::async || unapplied_bytes_ == 0) return true;
-  const bool too_much = unapplied_bytes_ + bytes > policy().queue_bytes_max.value();
+  // The policy is about what clients wrote; a resync is bounded by the window.
+  if (policy().mode != Mode::async || !in_ack_set_ || queue_bytes_ == 0) return true;
+  const bool too_much = queue_bytes_ + bytes > policy().queue_bytes_max.value();
   const bool too_old = !ring_.empty() && now_ - ring_.at(ring_.head()).started > policy().queue_age_max;
   if (!too_much && !too_old) return true;
   if (policy().queue_policy == QueuePolicy::block) return false;
   // Stop streaming, mark, resync by ourselves once the peer has drained what it got.
-  event(EventKind::queue_full, Refusal::none, unapplied_bytes_);
+  event(EventKind::queue_full, Refusal::none, queue_bytes_);
   send(wire::Type::paused);
   end_session(false);
   phase_ = Phase::idle;
@@ -216,6 +217,7 @@ void Mirror::Impl::start_write(OpIndex i) {
   }
   if (!op.sent && !TB_MUTANT(bits_not_set_alone)) meta_.set_bits(regions_out(op.range));
   if (op.sent) {
+    queue_bytes_ += bytes;
     wire::Header h;
     h.type = is_zero ? wire::Type::zero : wire::Type::write;
     h.flags = static_cast<std::uint8_t>((op.fua ? wire::kFua : 0) | (op.may_unmap ? wire::kMayUnmap : 0));
@@ -305,6 +307,7 @@ void Mirror::Impl::on_ack(std::uint64_t received, std::uint64_t applied, std::ui
     TB_ASSERT(unapplied_messages_ > 0 && unapplied_bytes_ >= e.bytes);
     --unapplied_messages_;
     unapplied_bytes_ -= e.bytes;
+    if (e.client) queue_bytes_ -= e.bytes;
     if (e.op != kNoOp) {
       ops_[e.op].received = ops_[e.op].applied = true;
       check_write(e.op);
