@@ -263,5 +263,118 @@ TEST(Conversation, PauseTracksAndResumeResyncs) {
   EXPECT_EQ(p.status(0).link, LinkState::connected);
 }
 
+// ---- conversations that went wrong once
+
+TEST(Regression, SourceWithoutDiskHandsOver) {
+  Pair p;
+  p.make_source(0);
+  p.node(0).fail_writes = 5;
+  const RequestId w = p.write(0, 0, 8, 9);
+  p.run();
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+  EXPECT_EQ(p.status(1).redundancy, 1);
+  EXPECT_EQ(p.status(1).peer_replica, ReplicaState::failed);
+  EXPECT_EQ(p.command(0, verb(Verb::switchover)), Refusal::none);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.status(1).role, Role::source);
+}
+
+TEST(Regression, DeposedSourceIsNotPromotedOnOldKnowledge) {
+  Pair p;
+  p.make_source(0);
+  p.cut();
+  p.write(0, 0, 8, 10);  // the peer lacks this: a proof for us, until the peer is source
+  p.advance(Duration::milliseconds(10));
+  Command c = verb(Verb::promote);
+  c.confirm_dead = true;
+  EXPECT_EQ(p.command(1, c), Refusal::none);
+  p.connect();
+  p.advance(Duration::milliseconds(10));
+  EXPECT_EQ(p.status(0).role, Role::target);
+  EXPECT_FALSE(p.status(0).promotable);
+  p.crash(0);
+  p.boot(0);
+  EXPECT_EQ(p.command(0, verb(Verb::promote)), Refusal::peer_may_have_more);
+}
+
+TEST(Regression, FullResyncOfACompletePeerAnswersNothingBesideIt) {
+  Pair p;
+  p.make_source(0);
+  const GenerationId before = p.status(0).generation;
+  Command c = verb(Verb::resync);
+  c.full = true;
+  EXPECT_EQ(p.command(0, c), Refusal::none);
+  const RequestId w = p.write(0, 0, 8, 9);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+  EXPECT_EQ(p.node(0).data, p.node(1).data);
+  EXPECT_EQ(p.status(0).generation, before);
+}
+
+TEST(Regression, HandOverIsAProofWithoutASession) {
+  Pair p;
+  p.make_source(0);
+  EXPECT_EQ(p.command(0, verb(Verb::demote)), Refusal::none);
+  p.crash(0);
+  p.crash(1);
+  p.boot(1);
+  EXPECT_EQ(p.status(1).peer_data, PeerData::handed_over);
+  EXPECT_EQ(p.command(1, verb(Verb::promote)), Refusal::none);
+  EXPECT_EQ(p.status(1).role, Role::source);
+}
+
+TEST(Regression, LoneSourceWithAFailedDiskIsNotOverwrittenByTheOlderPeer) {
+  Pair p;
+  p.make_source(0);
+  p.cut();
+  p.write(0, 0, 8, 10);
+  p.advance(Duration::milliseconds(10));
+  p.node(0).fail_flushes = 5;
+  const RequestId f = p.flush(0);
+  p.run();
+  EXPECT_EQ(p.answer(0, f), Status::io_error);
+  p.crash(0);
+  p.node(0).fail_flushes = 0;
+  p.boot(0);
+  p.connect();
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.status(0).refusal, Refusal::no_good_copy);
+  EXPECT_EQ(p.node(0).data[0], 10u);
+}
+
+TEST(Regression, TrackingQueueConvergesThoughTheResyncIsLargerThanTheQueue) {
+  Policy policy;
+  policy.mode = Mode::async;
+  policy.queue_policy = QueuePolicy::track;
+  policy.queue_bytes_max = ByteCount{64u << 10};
+  Pair p{policy};
+  p.make_source(0);
+  p.cut();
+  p.write(0, 0, 8, 10);
+  p.advance(Duration::milliseconds(10));
+  p.connect();
+  for (std::uint64_t n = 0; n < 20; ++n) {
+    p.write(0, 8192 * (n % 4), 8, n);
+    p.advance(Duration::milliseconds(1));
+  }
+  p.advance(Duration::seconds(2));
+  EXPECT_EQ(p.status(0).link, LinkState::connected);
+  EXPECT_EQ(p.node(0).data, p.node(1).data);
+}
+
+TEST(Regression, PowerCycledSourceLearnsBackFromItsIntactTarget) {
+  Pair p;
+  p.make_source(0);
+  p.write(0, 0, 8, 42);
+  p.run();
+  p.crash(0);
+  std::fill_n(p.node(0).data.begin(), 8, 1);  // its volatile cache is gone; the target has the write
+  p.reboot(0);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.node(0).data[0], 42u);
+  EXPECT_EQ(p.node(1).data[0], 42u);
+  EXPECT_EQ(p.status(0).role, Role::source);
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing

@@ -40,10 +40,16 @@ void Pair::boot(int n) {
   c.policy = policy_;
   c.client_ops_max = 128;
   c.window_messages = 128;
+  c.boot_id = x.boot_id;
   c.random_seed = ++seed_ * 7919;
   x.mirror = std::make_unique<Mirror>(c, std::move(*recovered));
   x.mirror->start(now_, x.outputs);
   run();
+}
+
+void Pair::reboot(int n) {
+  ++node(n).boot_id;
+  boot(n);
 }
 
 void Pair::crash(int n) {

@@ -30,6 +30,7 @@ struct Node {
   std::map<CommandId, Refusal> commands;
   int flushes = 0;
   int record_writes = 0;
+  std::uint64_t boot_id = 1;
 };
 
 class Pair {
@@ -39,7 +40,8 @@ class Pair {
   Node& node(int n) { return nodes_[static_cast<std::size_t>(n)]; }
   MirrorSnapshot status(int n) { return node(n).mirror->snapshot(); }
 
-  void boot(int n);  // from the durable metadata
+  void boot(int n);    // from the durable metadata
+  void reboot(int n);  // the same after a power loss
   void crash(int n);
   void connect();  // the link may come up (and does, when both want it)
   void cut();
