@@ -77,6 +77,7 @@ void World::check_disk_write(Node& n, const core::DiskIo& io, SectorRun run) {
     op.in_ack_set = n.in_ack_set;
     op.link = network_.id;
     op.memsync = n.policy.mode == Mode::memsync;
+    op.async = n.policy.mode == Mode::async;
     return check_intent(n, run, "submitted");
   }
   if (n.export_open || phase_ == Phase::genesis) return;  // a repair writes what the peer has
@@ -96,7 +97,7 @@ void World::check_acknowledged(Node& n, const ClientOp& op) {
   const Clock since = history_.begin_of(op.version);
   const bool local_failed =
       snap.replica == core::ReplicaState::failed || snap.replica == core::ReplicaState::diskless;
-  if (snap.in_ack_set) n.async_residue = false;
+  if (snap.in_ack_set && !op.async) n.async_residue = false;
   bool local_has = true;
   bool peer_has = true;
   for (std::uint32_t s = op.run.first; s < op.run.first + op.run.count; ++s) {
@@ -109,7 +110,7 @@ void World::check_acknowledged(Node& n, const ClientOp& op) {
   const bool peer_lives = peer.mirror != nullptr && peer.life == link_life_[index(peer)];
   if (local_failed && !peer_has && peer_lives)  // else it had it, said so, and died unnoticed
     fail("P7", which + "acknowledged with a failed local disk before the peer wrote it");
-  if (peer_has || snap.mode == Mode::async || n.async_residue) return;
+  if (peer_has || op.async || snap.mode == Mode::async || n.async_residue) return;
   if (snap.in_ack_set && (snap.mode == Mode::memsync || op.memsync) && op.delivered) return;
   const bool alive = peer.mirror != nullptr && peer.life == link_life_[index(peer)];
   const bool counted_on = alive && snap.in_ack_set && op.in_ack_set && op.link == network_.id;

@@ -59,6 +59,7 @@ struct ClientOp {
   bool sent = false;
   bool in_ack_set = false;  // the peer was, when it started
   bool memsync = false;     // then
+  bool async = false;       // then; a write keeps the mode it started in
   core::LinkId link = 0;    // then
   bool delivered = false;   // its message has reached the peer's core
   bool peer_had = false;    // when the peer died, its disk had it

@@ -223,7 +223,8 @@ void World::perform_disk(Action a) {
   switch (a) {
     case Action::disk_error:
       n.read_errors = static_cast<std::uint32_t>(random_.below(300));
-      n.write_errors = random_.one_in(2) ? static_cast<std::uint32_t>(random_.below(100)) : 0;
+      n.write_errors =
+          !scenario_.repairs && random_.one_in(2) ? static_cast<std::uint32_t>(random_.below(100)) : 0;
       break;
     case Action::flush_error:
       n.flush_errors = 500;

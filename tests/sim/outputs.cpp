@@ -156,8 +156,10 @@ void World::on_send(Node& n, const core::Send& send) {
   d.queue.push_back(at);
   schedule_delivery(n.index);
   const std::uint32_t count = ++network_.messages_on_link;
-  if (scenario_.cut_at_message != 0 && count == scenario_.cut_at_message && phase_ != Phase::heal &&
-      (!cut_used_ || random_.one_in(3)) && (cut_armed_ || scenario_.kind != ScenarioClass::cuts)) {
+  const bool hit = scenario_.cut_type == Type::ping ? count == scenario_.cut_at_message
+                                                    : send.header.type == scenario_.cut_type && !cut_used_;
+  if (scenario_.cut_at_message != 0 && hit && phase_ != Phase::heal && (!cut_used_ || random_.one_in(3)) &&
+      (cut_armed_ || scenario_.kind != ScenarioClass::cuts)) {
     cut_at(n);
   }
 }

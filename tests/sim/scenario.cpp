@@ -1,5 +1,7 @@
 #include "tests/sim/scenario.hpp"
 
+#include <iterator>
+
 namespace twinblock::sim {
 namespace {
 
@@ -78,6 +80,12 @@ void set_weights(Scenario& s) {
       add_network(s, 1);
       break;
     case ScenarioClass::disk_errors:
+      if (s.repairs) {
+        add_network(s, 1);
+        weight(s, Action::disk_error) += 12;
+        weight(s, Action::disk_slow) += 1;
+        break;
+      }
       add_network(s, 2);
       add_crashes(s, 1);
       weight(s, Action::disk_error) += 12;
@@ -187,6 +195,21 @@ Scenario make_scenario(std::uint64_t seed, Random& random, int forced_class) {
     s.cut = static_cast<Cut>(seed % static_cast<std::uint64_t>(Cut::count_));
     s.cut_at_message = static_cast<std::uint32_t>(1 + seed / static_cast<std::uint64_t>(Cut::count_) % 48);
     s.client_ops += 100;
+    using wire::Type;
+    constexpr Type kTypes[] = {Type::state,         Type::verdict,     Type::bitmap_data, Type::session_start,
+                               Type::resync_end,    Type::resync_done, Type::term_taken,  Type::term_ack,
+                               Type::session_ready, Type::demoted,     Type::demoted_ack, Type::write,
+                               Type::resync_done,   Type::ack};
+    if (random.one_in(2)) s.cut_type = kTypes[random.below(std::size(kTypes))];
+  }
+  if (s.kind == ScenarioClass::disk_errors && random.one_in(2)) {
+    s.repairs = true;
+    s.hot_spots = 2;
+    s.spot_sectors = 8;
+    s.in_flight_max = static_cast<std::uint32_t>(6 + random.below(20));
+    s.think_ns = static_cast<std::int64_t>(20'000u << random.below(3));
+    s.client_ops += 200;
+    s.error_node = random.one_in(4) ? 1 : 0;
   }
   constexpr std::int64_t kAges[] = {2, 10, 100, 5000};
   s.intent_age_max = Duration::milliseconds(kAges[random.below(4)]);

@@ -8,6 +8,7 @@
 #include "base/random.hpp"
 #include "bitmap/geometry.hpp"
 #include "replicator/core/types.hpp"
+#include "transport/wire/messages.hpp"
 
 namespace twinblock::sim {
 
@@ -106,6 +107,8 @@ struct Scenario {
   bool cut_half = false;
   Flow flow = Flow::connect;
   Cut cut = Cut::both;
+  wire::Type cut_type = wire::Type::ping;  // cuts: if not ping, at the first message of this type instead
+  bool repairs = false;                    // the only disk fault: reads that fail
   Duration intent_age_max = Duration::seconds(5);
   int error_node = 0;  // disks and metadata fail on this node only
   std::array<std::uint32_t, kActionCount> weights{};

@@ -158,6 +158,8 @@ void World::handle(const Event& e) {
       break;
     case EventType::kill:
       if (!current) break;
+      if (n.export_open && other(n).mirror && random_.one_in(2))
+        push(jitter(2 * kMillisecond), EventType::peer_is_dead, 1 - n.index);
       crash(n, e.a != 0);
       restart_later(n, jitter(random_.one_in(2) ? 20 * kMillisecond : kSecond));
       break;
