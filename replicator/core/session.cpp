@@ -162,7 +162,10 @@ void Mirror::Impl::dispatch_control(const MessageIn& in) {
     case wire::Type::verdict:
       return on_verdict(in);
     case wire::Type::refuse:
-      refusal_ = Refusal::peer_refused;
+      // Its reason is ours as well: what does not fit, fits on neither side.
+      refusal_ = h.handle > 0 && h.handle <= static_cast<std::uint32_t>(Refusal::resync_origin_lost)
+                     ? static_cast<Refusal>(h.handle)
+                     : Refusal::peer_refused;
       return;
     case wire::Type::bitmap_data:
       return on_bitmap_data(in);
