@@ -236,6 +236,19 @@ void World::give_up(std::uint32_t sector) {
   given_up_.at(sector) = static_cast<std::uint32_t>(acked_.size());
 }
 
+// memsync: the source has lost its cache and the target its process, with what it had received and not
+// written. Whichever leads then, that much of the same generation may be gone (two machines were lost).
+void World::lose_received(Node& target) {
+  Node& source = other(target);
+  const bool died = target.mirror == nullptr || target.life != link_life_[index(target)];
+  if (!died || source.policy.mode != Mode::memsync) return;
+  if (source.meta.superblock().current() != target.meta.superblock().current()) return;
+  for_each_pair(source.disk.cells(), target.disk.cells(),
+                [&](std::uint32_t s, const DataDisk::Cell&, const DataDisk::Cell& c) {
+                  if (!history_.readable(s, c.cached, history_.floor(s))) give_up(s);
+                });
+}
+
 // A power cut legally destroys what was acknowledged and not flushed, but only where no other copy had it.
 void World::after_power_cut(Node& n, const std::vector<SectorRun>& reverted) {
   const Node& peer = other(n);

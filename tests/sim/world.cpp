@@ -341,6 +341,9 @@ void World::crash(Node& n, bool power) {
       if (!wrong.empty()) fail("P6", "after the target's power cut " + wrong);
     }
   }
+  const Node& source_then = nodes_[static_cast<std::size_t>(std::max(last_source_, 0))];
+  if (source_then.cache_lost && source_then.mirror == nullptr)
+    lose_received(nodes_[1u - static_cast<std::size_t>(source_then.index)]);
   n.stream.end();
   buffers_.drop_core(n.index);
   check_marks("after a crash");

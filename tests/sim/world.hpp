@@ -146,6 +146,7 @@ class World {
   void check_open(Node& n);
   void settle_at_risk(Node& n);
   void give_up(std::uint32_t sector);
+  void lose_received(Node& target);
   void start_over(Node& n);
   void check_whole(Node& n, const char* when);
   void after_power_cut(Node& n, const std::vector<SectorRun>& reverted);
