@@ -108,6 +108,22 @@ def test_write_error_on_the_source_goes_on_through_the_peer(d):
         heal(p, p.alpha, p.beta)
 
 
+def test_switchover_away_from_a_failed_disk(d):
+    need_nbd()
+    with pair(d, size=SIZE) as p:
+        create(p)
+        put(p.alpha, b"1", 0)
+        fail_writes(p.alpha)
+        put(p.alpha, b"2", BEYOND + MIB)
+        p.alpha.wait_state(role="source", replica="failed")
+        p.alpha.cli("switchover", "data")
+        p.beta.wait_state(role="source", redundancy=1)
+        p.alpha.wait_state(role="target", replica="failed")
+        assert get(p.beta, 0) == b"1" * 65536 and get(p.beta, BEYOND + MIB) == b"2" * 65536
+        put(p.beta, b"3", 2 * MIB)
+        heal(p, p.alpha, p.beta)
+
+
 def test_diskless_source_then_its_peer_dies(d):
     """No copy is left within reach: an error or a wait, never an answer from nowhere; then everything is on beta."""
     need_nbd()
