@@ -236,6 +236,17 @@ void World::give_up(std::uint32_t sector) {
   given_up_.at(sector) = static_cast<std::uint32_t>(acked_.size());
 }
 
+// The source's disk had failed and the only copy lost power behind its answer, which arrived nevertheless.
+void World::lose_only_copy(Node& n, SectorRun run) {
+  const Node& peer = other(n);
+  const core::ReplicaState mine = n.mirror->snapshot().replica;
+  if (mine != core::ReplicaState::failed && mine != core::ReplicaState::diskless) return;
+  if (!peer.cache_lost || (peer.mirror != nullptr && peer.life == link_life_[index(peer)])) return;
+  for (std::uint32_t s = run.first; s < run.first + run.count; ++s) {
+    if (!history_.readable(s, peer.disk.cell(s).cached, history_.floor(s))) give_up(s);
+  }
+}
+
 // memsync: the source has lost its cache and the target its process, with what it had received and not
 // written. Whichever leads then, that much of the same generation may be gone (two machines were lost).
 void World::lose_received(Node& target) {

@@ -185,6 +185,7 @@ void World::finish_write(Node& n, ClientOp& op, Status status) {
   if (!ok) return;
   if (op.fua && n.policy.mode != core::Mode::async) history_.make_stable(op.version, op.run);
   acked_.push_back({op.version, op.run});
+  lose_only_copy(n, op.run);
   if (op.fua && judging_) check_flushed(n, acked_.size() - 1, acked_.size());
 }
 

@@ -18,7 +18,7 @@ constexpr const char* kUsage =
     "  --seeds A..B (default 1..1000), in J processes; each seed runs twice and must give the same digest\n"
     "  --once       each seed runs once (half the time)\n"
     "  --mutants    every deliberate fault of the core must be caught within --seeds-per-mutant seeds "
-    "(2000),\n"
+    "(8000),\n"
     "               in each of --trials (3) trials that begin at seeds far apart\n"
     "  --minutes M  stop after M minutes; with --seed, --seeds or alone (then any number of seeds)\n"
     "  classes: sync memsync async-block async-track switchovers disk-errors metadata-faults split-brain\n"

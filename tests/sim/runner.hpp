@@ -16,7 +16,7 @@ struct Options {
   bool all_mutants = false;
   bool verbose = false;
   bool single = false;  // --seed: one seed with its trace
-  std::uint64_t seeds_per_mutant = 2000;
+  std::uint64_t seeds_per_mutant = 8000;
   bool once = false;    // each seed runs once: no digest to compare
   unsigned trials = 3;  // of each mutant, with seeds of its own
   unsigned jobs = 1;

@@ -147,6 +147,7 @@ class World {
   void settle_at_risk(Node& n);
   void give_up(std::uint32_t sector);
   void lose_received(Node& target);
+  void lose_only_copy(Node& n, SectorRun run);
   void start_over(Node& n);
   void check_whole(Node& n, const char* when);
   void after_power_cut(Node& n, const std::vector<SectorRun>& reverted);
