@@ -209,7 +209,8 @@ bool Mirror::Impl::pump_promote() {
         abort_promote(late ? Refusal::timeout : Refusal::replica_failed);
         return true;
       }
-      if (!apply_idle() || !meta_.superblock_durable(promote_.ticket)) return false;
+      if (!apply_idle() && !TB_MUTANT(promote_before_drain)) return false;
+      if (!meta_.superblock_durable(promote_.ticket)) return false;
       become_source();  // what was received before is applied: nothing lands on our own writes
       return true;
     default:
