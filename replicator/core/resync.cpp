@@ -55,8 +55,11 @@ bool Mirror::Impl::pump_resync() {
     const bitmap::RegionRun run{RegionIndex{demand_region_}, 1};
     const bool due = meta_.dirty.any(run) && !piece_under_way(demand_region_);
     demand_region_ = UINT64_MAX;
-    if (due && pieces_ < config_.resync_pieces_max + 4 && sent_pieces_.size() + pieces_ < 250)
+    if (due && pieces_ < config_.resync_pieces_max + 4 && sent_pieces_.size() + pieces_ < 250) {
+      // An application waits for it: it goes at once, and the ceiling makes up for it afterwards.
+      if (policy().resync_rate_bytes_per_s_max != 0) resync_budget_ -= static_cast<std::int64_t>(region_size);
       progress |= start_piece(run);
+    }
     // Somebody waits for what is under way: do not leave it until the end of the pass.
     if (!sent_pieces_.empty() && flush_point_sent_ <= peer_stable_ && !stability_wanted_) ask_stability();
   }
