@@ -220,6 +220,7 @@ void Mirror::Impl::on_resync_done(const MessageIn& in) {
   resync_active_ = resync_joining_ = resync_end_sent_ = false;
   peer().base_generation = sb().current();
   peer().data = PeerData::maybe_current;
+  peer().stable_sequence = std::max(peer().stable_sequence, SequenceNumber{resync_end_sequence_});
   sb().lost_cache = false;
   meta_.superblock_changed();
   meta_.persist_pages();

@@ -165,6 +165,8 @@ void Mirror::Impl::on_barrier_flushed(int error) {
   if (s.disk_state == DiskState::inconsistent) s.disk_state = DiskState::consistent;
   s.resync = {};
   s.lost_cache = false;
+  // Both sides keep the number of this moment: a copy put back from before it is recognised.
+  s.stable_sequence = std::max(s.stable_sequence, SequenceNumber{e.sequence});
   peer().base_generation = s.current();
   peer().data = PeerData::maybe_current;
   barrier_ticket_ = degrade_ticket_ = meta_.superblock_changed();
