@@ -69,6 +69,7 @@ void PeerConnection::pump() {
 }
 
 void PeerConnection::on_received(link::Transport&) {
+  direct_pending_ = false;
   const auto event = parser_.received(parser_.direct().size());
   const bool nested = parsing_;
   parsing_ = true;
@@ -80,7 +81,11 @@ void PeerConnection::on_received(link::Transport&) {
 bool PeerConnection::handle(wire::Parser::Event event) {
   switch (event) {
     case wire::Parser::Event::need_bytes:
-      if (!parser_.direct().empty()) transport_.receive_into(parser_.direct());
+      // Asked for once: resuming after a wait for a buffer may have shown us the stash already.
+      if (!parser_.direct().empty() && !direct_pending_) {
+        direct_pending_ = true;
+        transport_.receive_into(parser_.direct());
+      }
       return false;
     case wire::Parser::Event::need_buffer:
       return supply_buffer();

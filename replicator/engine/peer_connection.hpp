@@ -95,6 +95,7 @@ class PeerConnection final : private link::TransportHandler, private Waiter {
   ring::BufferHandle incoming_;
   bool payload_accepted_ = false;
   bool parsing_ = false;
+  bool direct_pending_ = false;  // a receive straight into the payload buffer is under way
   bool leaving_ = false;
   ring::MethodTimer<PeerConnection, &PeerConnection::on_leave_timeout> leave_timer_{this};
 };
