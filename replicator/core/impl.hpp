@@ -280,6 +280,7 @@ struct Mirror::Impl {
   void pump_resync_end();
   void on_resync_done(const MessageIn& in);
   void check_orphans();
+  [[nodiscard]] bool caught_up(const ByteRange& range) const;
   [[nodiscard]] bool resync_may_start() const;
 
   // ---- roles.cpp: commands, promote, demote, stop

@@ -231,16 +231,20 @@ void Mirror::Impl::on_resync_done(const MessageIn& in) {
   waiting_changed_ = again_ = true;
 }
 
+// The peer is up to date with us in this range again.
+bool Mirror::Impl::caught_up(const ByteRange& range) const {
+  const bool counts = in_ack_set_ && (!resync_end_sent_ || verdict_.stays_promotable);
+  return counts && !meta_.dirty.any(regions_out(range));
+}
+
 // Writes that lost their peer and were not answered: answered once the peer is known to lack them, or has
 // them after all.
 void Mirror::Impl::check_orphans() {
   for (std::size_t n = orphans_.size(); n > 0; --n) {
     const OpIndex i = orphans_[n - 1];
-    const bool counts = in_ack_set_ && (!resync_end_sent_ || verdict_.stays_promotable);
-    const bool equal = counts && !meta_.dirty.any(regions_out(ops_[i].range));
     if (!acting_source())
       finish_write(i, Status::io_error);
-    else if (alone_ok() || equal)
+    else if (alone_ok() || caught_up(ops_[i].range))
       finish_write(i, Status::ok);
   }
 }

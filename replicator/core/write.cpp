@@ -274,7 +274,9 @@ void Mirror::Impl::check_write(OpIndex i) {
     return finish_write(i, Status::ok);
   }
   if (!local_ok) return finish_write(i, Status::io_error);
-  if (!op.peer_lost || alone_ok() || TB_MUTANT(bump_after_ack)) return finish_write(i, Status::ok);
+  if (!op.peer_lost || alone_ok() || caught_up(op.range) || TB_MUTANT(bump_after_ack)) {
+    return finish_write(i, Status::ok);
+  }
   if (op.orphan) return;
   // Not answered, but done here: others may pass. Reads of the region wait for its bit (region_blocked).
   op.orphan = true;
