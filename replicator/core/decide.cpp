@@ -105,8 +105,9 @@ const NodeView& first_leader(const NodeView& a, const NodeView& b) {
   // Whoever may have lost unflushed data in a power loss learns it back from the one that did not: a target
   // in sync has everything that was acknowledged (memsync, and its process died too: all but what it had not
   // written yet).
-  const auto async = static_cast<std::uint8_t>(Mode::async);
-  if (a.state.clean != b.state.clean && a.state.mode != async && b.state.mode != async) {
+  // Only the last source can have been ahead of the other.
+  const NodeView& last = a.state.term_own > b.state.term_own ? a : b;
+  if (a.state.clean != b.state.clean && last.state.mode != static_cast<std::uint8_t>(Mode::async)) {
     return a.state.clean != 0 ? a : b;
   }
   if (a.state.term_own != b.state.term_own) return a.state.term_own > b.state.term_own ? a : b;

@@ -39,6 +39,9 @@ bool Mirror::Impl::pump_degrade() {
   }
   if (degrade_fact_ && alone_ok()) degrade_fact_ = false;  // written down already
   if (degrade_fact_ && !in_stream_ && !negotiating() && acting_source()) degrade_wanted_ = true;
+  // Writes that lost the peer and are done here wait for this, too, however late they were done.
+  if (!orphans_.empty() && !in_stream_ && !negotiating() && acting_source() && !alone_ok())
+    degrade_wanted_ = true;
   if (!degrade_wanted_) return false;
   if (in_stream_ || negotiating() || !acting_source() || detached_ || meta_.failed() || alone_ok()) {
     degrade_wanted_ = false;

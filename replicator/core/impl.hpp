@@ -177,6 +177,10 @@ struct Mirror::Impl {
   void on_local_read_done(OpIndex i, int error, BufferId buffer);
   void start_repair(OpIndex i);
   void read_from_peer(OpIndex i);
+  // The follower queues reads with the stream: together they stay inside its window.
+  [[nodiscard]] bool peer_read_room() const {
+    return unapplied_messages_ + peer_reads_ + 40 < window_messages_;
+  }
   void on_read_reply(const MessageIn& in);
   void on_repair_done(OpIndex i, int error);
   void fail_peer_reads();
@@ -412,6 +416,7 @@ struct Mirror::Impl {
   bool verdict_received_ = false;
   wire::StateBody my_state_;
   wire::StateBody peer_state_;
+  bool peer_state_known_ = false;
   Verdict verdict_;
   wire::VerdictBody peer_verdict_;
   std::uint32_t session_ = 0;
@@ -435,6 +440,7 @@ struct Mirror::Impl {
   std::uint32_t window_messages_ = 0;
   std::uint32_t window_bytes_ = 0;
   std::uint64_t unapplied_messages_ = 0;
+  std::uint64_t peer_reads_ = 0;  // asked of the follower, not answered
   std::uint64_t unapplied_bytes_ = 0;
   std::uint64_t queue_bytes_ = 0;  // of them, what clients wrote
   bool track_restart_ = false;     // queue policy `track` stopped the stream: begin again by ourselves

@@ -29,6 +29,9 @@ MirrorSnapshot Mirror::snapshot() const {
 const bitmap::Superblock& Mirror::superblock() const {
   return impl_->meta_.superblock;
 }
+const wire::StateBody* Mirror::peer_state() const {
+  return impl_->peer_state_known_ ? &impl_->peer_state_ : nullptr;
+}
 const bitmap::DirtyMap& Mirror::dirty() const {
   return impl_->meta_.dirty;
 }

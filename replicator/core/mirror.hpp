@@ -32,6 +32,8 @@ class Mirror {
 
   [[nodiscard]] MirrorSnapshot snapshot() const;
   [[nodiscard]] const bitmap::Superblock& superblock() const;
+  // What the peer last said of itself in a handshake; nullptr: nothing since the start.
+  [[nodiscard]] const wire::StateBody* peer_state() const;
   // Regions the peer may differ in, hot extents not counted.
   [[nodiscard]] const bitmap::DirtyMap& dirty() const;
   // Extents named by the intent log as of the newest durable record or later.

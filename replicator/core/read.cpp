@@ -25,7 +25,7 @@ bool Mirror::Impl::try_start_read(OpIndex i) {
   Op& op = ops_[i];
   if (region_blocked(op.range)) return step_aside(i);
   if (detached_) {
-    if (!in_ack_set_) return false;
+    if (!in_ack_set_ || !peer_read_room()) return false;
     op.started = true;
     read_from_peer(i);
     return true;
@@ -49,7 +49,12 @@ void Mirror::Impl::on_local_read_done(OpIndex i, int error, BufferId) {
     reply(op, Status::io_error);
     return free_op(i);
   }
-  if (detached_) return read_from_peer(i);
+  if (detached_) {  // in turn, behind those that wait already
+    op.started = false;
+    waiting_.push_back(i);
+    waiting_changed_ = true;
+    return;
+  }
   start_repair(i);
 }
 
@@ -79,6 +84,7 @@ void Mirror::Impl::read_from_peer(OpIndex i) {
   h.length = static_cast<std::uint32_t>(op.range.length.value());
   op.handle = h.handle;
   op.sent = true;
+  ++peer_reads_;
   h.sequence = ++stream_count_;
   send_header(h);
 }
@@ -96,6 +102,8 @@ void Mirror::Impl::on_read_reply(const MessageIn& in) {
   }
   Op& op = ops_[i];
   op.sent = false;
+  --peer_reads_;
+  waiting_changed_ = true;
   if (failed) {
     if (in.payload != 0) emit(ReleaseBuffer{in.payload});
     reply(op, Status::io_error);
@@ -137,6 +145,7 @@ void Mirror::Impl::fail_peer_reads() {
     Op& op = ops_[n];
     if ((op.kind != OpKind::read && op.kind != OpKind::repair) || !op.sent) continue;
     op.sent = false;
+    --peer_reads_;
     reply(op, Status::io_error);
     free_op(static_cast<OpIndex>(n));
   }

@@ -413,6 +413,7 @@ bool Mirror::Impl::pump_demote() {
       meta_.persist_pages();
       if (meta_.intents.changed()) meta_.want_record();
       sb().was_source = demote_.stopping;
+      if (in_ack_set_ && unapplied_messages_ == 0) sb().acked_ahead = false;
       demote_.ticket = meta_.superblock_changed();
       demote_.stage = 2;
       return true;

@@ -299,6 +299,13 @@ bool Mirror::Impl::pump_session() {
       start_round();
       return true;
     case Phase::state:
+      if (paused_) {
+        send(wire::Type::paused);
+        end_session(false);
+        phase_ = Phase::idle;
+        phase_deadline_ = Instant::never();
+        return true;
+      }
       if (!state_sent_ && can_negotiate()) send_state();
       if (!state_sent_ || !state_received_) return false;
       evaluate();
@@ -359,7 +366,11 @@ void Mirror::Impl::on_state(const MessageIn& in) {
                     body->term_own < kNumberMax && body->term_seen < kNumberMax &&
                     body->stable_sequence < kNumberMax && body->history.count <= wire::kHistoryMax;
   if (!sane) return close_link(Refusal::bad_message);
-  if (phase_ == Phase::idle && !paused_ && !track_restart_ && body->round <= round_) {
+  if (paused_) {  // not now; ours will be the higher round when we go on
+    round_ = std::max(round_, body->round);
+    return;
+  }
+  if (phase_ == Phase::idle && !track_restart_ && body->round <= round_) {
     start_round();  // it asks, but our rounds crossed while the stream was stopped: a new one for both
     return;
   }
@@ -375,6 +386,7 @@ void Mirror::Impl::on_state(const MessageIn& in) {
     return;
   }
   peer_state_ = *body;
+  peer_state_known_ = true;
   state_received_ = true;
   again_ = true;
   note_peer_terms();

@@ -112,7 +112,10 @@ bool Mirror::Impl::pump_prepare() {
     bitmap::PeerRecord& p = peer();
     p.base_generation = GenerationId{peer_state_.history.count == 0 ? 0 : peer_state_.history.entries[0].id};
     if (!(detached_ && verdict_.kind == VerdictKind::in_sync)) p.needs_full = false;
-    if (verdict_.kind == VerdictKind::in_sync) sb().lost_cache = false;
+    if (verdict_.kind == VerdictKind::in_sync) {
+      sb().lost_cache = false;
+      if (policy().mode != Mode::async) sb().acked_ahead = false;
+    }
     // A peer of our own generation counts as complete, and may be promoted, until it has marked itself: only
     // then (session_ready) it is one that lacks something. Meanwhile nothing is answered without it.
     if (verdict_.kind == VerdictKind::in_sync) sb().lost_cache = false;
@@ -173,7 +176,7 @@ void Mirror::Impl::on_session_start(const MessageIn& in) {
     s.resync = {true, config_.peer, GenerationId{body->history.entries[0].id}, ByteOffset{0}};
   } else {
     s.disk_state = DiskState::consistent;
-    if (verdict_.kind == VerdictKind::in_sync) s.lost_cache = false;
+    if (verdict_.kind == VerdictKind::in_sync) s.lost_cache = s.acked_ahead = false;
     peer().base_generation = s.current();
   }
   if (peer_state_.disk_state == static_cast<std::uint8_t>(DiskState::failed)) {

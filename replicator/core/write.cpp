@@ -73,7 +73,16 @@ bool Mirror::Impl::try_start(OpIndex i) {
       free_op(i);
       return true;
     }
-    if (!ensure_intent(op)) return false;
+    // The peer may have lost this region since, or not have it yet: what it would tell us is old.
+    if (in_ack_set_ && !detached_ && meta_.dirty.any(regions_out(op.range)) && region_blocked(op.range)) {
+      return step_aside(i);
+    }
+    if (!in_ack_set_ || (!detached_ && meta_.dirty.any(regions_out(op.range)))) {
+      reply(op, Status::io_error);
+      free_op(i);
+      return true;
+    }
+    if (!peer_read_room() || !ensure_intent(op)) return false;
     read_from_peer(i);
     return true;
   }
@@ -153,7 +162,7 @@ bool Mirror::Impl::region_blocked(const ByteRange& range) {
 }
 
 bool Mirror::Impl::stream_has_room(std::uint64_t bytes) {
-  if (unapplied_messages_ >= window_messages_) return false;
+  if (unapplied_messages_ + peer_reads_ >= window_messages_) return false;
   if (unapplied_bytes_ > 0 && unapplied_bytes_ + bytes > window_bytes_) return false;
   // The policy is about what clients wrote; a resync is bounded by the window.
   if (policy().mode != Mode::async || !in_ack_set_ || queue_bytes_ == 0) return true;
@@ -281,6 +290,7 @@ void Mirror::Impl::check_write(OpIndex i) {
   // Not answered, but done here: others may pass. Reads of the region wait for its bit (region_blocked).
   op.orphan = true;
   orphans_.push_back(i);
+  again_ = true;
   if (op.locked) unlock(i);
 }
 

@@ -326,8 +326,9 @@ void Engine::do_explain(Entry& entry, control::CommandCallback callback) {
     const control::MirrorStatus status =
         running_status(snapshot, entry.policy, entry.config, facts_of(entry));
     control::CommandResult result =
-        done(explain_text(entry.runner->superblock(), entry.config, snapshot, status.reason));
-    result.data = explain_json(entry.runner->superblock(), peer, snapshot);
+        done(explain_text(entry.runner->superblock(), entry.config, snapshot, status.reason,
+                          entry.runner->peer_state()));
+    result.data = explain_json(entry.runner->superblock(), peer, snapshot, entry.runner->peer_state());
     callback(result);
     return;
   }

@@ -98,6 +98,21 @@ std::string history_lines(const bitmap::Superblock& s) {
   return out;
 }
 
+// What the peer said of itself when both last met: its history, and what it would lose if ours won.
+std::string peer_lines(const wire::StateBody& said, const bitmap::Superblock& s, const std::string& name) {
+  std::string out = "  " + name + " said   copy " +
+                    std::string{word(static_cast<bitmap::DiskState>(said.disk_state))} + ", own term " +
+                    std::to_string(said.term_own) + "; it would lose " +
+                    control::human_size(said.dirty_regions * s.geometry.region_size) + " at most\n";
+  for (std::uint32_t i = 0; i < said.history.count; ++i) {
+    const wire::HistoryEntry& e = said.history.entries[i];
+    out += "              " + id_text(e.id) + "  " +
+           std::string{cause_word(static_cast<bitmap::GenerationCause>(e.cause))} + "  #" +
+           std::to_string(e.first_sequence) + "\n";
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string_view cause_word(bitmap::GenerationCause cause) {
@@ -134,7 +149,8 @@ std::string json_quote(std::string_view text) {
 }
 
 std::string explain_json(const bitmap::Superblock& s, NodeIndex peer,
-                         const std::optional<core::MirrorSnapshot>& snapshot) {
+                         const std::optional<core::MirrorSnapshot>& snapshot,
+                         const wire::StateBody* peer_state) {
   const bitmap::PeerRecord& p = s.peers[peer.value()];
   std::string out =
       "{\"mirror_id\":" + hex(s.mirror_id) + ",\"node\":" + std::to_string(s.node.value()) +
@@ -151,11 +167,24 @@ std::string explain_json(const bitmap::Superblock& s, NodeIndex peer,
            ",\"dirty_bytes\":" + std::to_string(snapshot->dirty_bytes) +
            ",\"would_lose_bytes\":" + std::to_string(snapshot->would_lose_bytes);
   }
+  if (peer_state != nullptr) {
+    out += ",\"peer_said\":{\"disk_state\":" +
+           json_quote(word(static_cast<bitmap::DiskState>(peer_state->disk_state))) +
+           ",\"term_own\":" + std::to_string(peer_state->term_own) +
+           ",\"differing_regions\":" + std::to_string(peer_state->dirty_regions) +
+           ",\"would_lose_bytes\":" + std::to_string(peer_state->dirty_regions * s.geometry.region_size) +
+           ",\"history\":[";
+    for (std::uint32_t i = 0; i < peer_state->history.count; ++i) {
+      out += (i == 0 ? "" : ",") + hex(peer_state->history.entries[i].id);
+    }
+    out += "]}";
+  }
   return out + "}";
 }
 
 std::string explain_text(const bitmap::Superblock& s, const control::MirrorConfig& config,
-                         const std::optional<core::MirrorSnapshot>& snapshot, std::string_view why) {
+                         const std::optional<core::MirrorSnapshot>& snapshot, std::string_view why,
+                         const wire::StateBody* peer_state) {
   const std::string& peer = config.peer_node().name;
   const bitmap::PeerRecord& p = s.peers[1 - config.local];
   std::string out = "mirror " + config.name + ", as " + config.local_node().name + " knows it\n";
@@ -172,6 +201,7 @@ std::string explain_text(const bitmap::Superblock& s, const control::MirrorConfi
     out += "; compared since generation " + id_text(p.base_generation.value());
   out += "\n";
   if (!snapshot) return out + "  promotion   not while the mirror is not up";
+  if (peer_state != nullptr) out += peer_lines(*peer_state, s, peer);
   if (snapshot->verdict_rule != 0) {
     out += "  handshake   the last one was judged by row " + std::to_string(snapshot->verdict_rule) +
            " of docs/internals/generations.md\n";

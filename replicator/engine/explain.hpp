@@ -8,6 +8,7 @@
 #include "bitmap/superblock.hpp"
 #include "replicator/control/config.hpp"
 #include "replicator/core/status.hpp"
+#include "transport/wire/messages.hpp"
 
 namespace twinblock::engine {
 
@@ -16,16 +17,18 @@ namespace twinblock::engine {
 
 [[nodiscard]] std::string_view cause_word(bitmap::GenerationCause cause);
 
-// Which rule judged the last handshake, this node's history, what a decision against it would cost. Without a
+// `peer_state`: what the peer said of itself in the last handshake, if there was one since the start.
+// Which rule judged the last handshake, both histories, what a decision against it would cost. Without a
 // snapshot (the mirror is not running) only what the metadata says.
 [[nodiscard]] std::string explain_json(const bitmap::Superblock& superblock, NodeIndex peer,
-                                       const std::optional<core::MirrorSnapshot>& snapshot);
+                                       const std::optional<core::MirrorSnapshot>& snapshot,
+                                       const wire::StateBody* peer_state = nullptr);
 
 // The same for people, in lines without a last newline. `why`: the reason of the status, or what kept the
 // mirror from running.
 [[nodiscard]] std::string explain_text(const bitmap::Superblock& superblock,
                                        const control::MirrorConfig& config,
                                        const std::optional<core::MirrorSnapshot>& snapshot,
-                                       std::string_view why);
+                                       std::string_view why, const wire::StateBody* peer_state = nullptr);
 
 }  // namespace twinblock::engine

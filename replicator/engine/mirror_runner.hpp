@@ -65,6 +65,7 @@ class MirrorRunner final : public BlockExport,
 
   [[nodiscard]] core::MirrorSnapshot snapshot() const { return core_.snapshot(); }
   [[nodiscard]] const bitmap::Superblock& superblock() const { return core_.superblock(); }
+  [[nodiscard]] const wire::StateBody* peer_state() const { return core_.peer_state(); }
   [[nodiscard]] const PeerLink& link() const noexcept { return link_; }
   [[nodiscard]] std::string nbd_address() const { return server_.address(); }
   [[nodiscard]] std::size_t client_count() const noexcept { return server_.connection_count(); }

@@ -52,6 +52,22 @@ TEST(ExplainText, ShowsTheHistoryWhatThePeerLacksAndWhatACommandWouldDo) {
               HasSubstr("allowed: twinblock promote data"));
 }
 
+TEST(ExplainText, ShowsWhatThePeerSaidOfItself) {
+  twinblock::wire::StateBody said;
+  said.disk_state = static_cast<std::uint8_t>(bitmap::DiskState::consistent);
+  said.term_own = 513;
+  said.dirty_regions = 3;
+  said.history.count = 1;
+  said.history.entries[0] = {0x3333, 0x1111, 99,
+                             static_cast<std::uint8_t>(bitmap::GenerationCause::degraded)};
+  const auto text = explain_text(superblock(), config(), core::MirrorSnapshot{}, "", &said);
+  EXPECT_THAT(text, HasSubstr("beta said   copy consistent, own term 513; it would lose 192 KiB at most"));
+  EXPECT_THAT(text, HasSubstr("0000000000003333  degraded  #99"));
+  const auto json =
+      twinblock::engine::explain_json(superblock(), twinblock::NodeIndex{1}, core::MirrorSnapshot{}, &said);
+  EXPECT_THAT(json, HasSubstr("\"would_lose_bytes\":196608"));
+}
+
 TEST(ExplainText, OfAMirrorThatIsDownOrWasNeverFilled) {
   const auto text = explain_text(bitmap::Superblock{}, config(), std::nullopt, "it is not up");
   EXPECT_THAT(text, HasSubstr("never filled"));
