@@ -259,7 +259,7 @@ Verdict decide(const NodeView& mine, const NodeView& theirs) {
         failed.state.dirty_regions == 0 || failed.state.mode == static_cast<std::uint8_t>(Mode::sync);
     const bool complete = waited && static_cast<PeerData>(failed.state.data_of_you) != PeerData::lacks;
     if (a_failed != b_failed && effective_source(failed.state, other.state) && same && complete &&
-        disk(other.state) == DiskState::consistent) {
+        other.state.clean != 0 && disk(other.state) == DiskState::consistent) {
       Verdict v;  // a source that lost its disk goes on through its peer
       v.kind = VerdictKind::in_sync;
       v.rule = 30;

@@ -201,6 +201,7 @@ void Mirror::Impl::pump_resync_end() {
   if (!resync_joining_) {
     resync_joining_ = true;
     if (!TB_MUTANT(mark_cleared_too_late)) peer().data = PeerData::maybe_current;
+    lacks_by_right_ = false;
     join_ticket_ = meta_.superblock_changed();
     again_ = true;
     return;
@@ -243,7 +244,7 @@ bool Mirror::Impl::caught_up(const ByteRange& range) const {
 void Mirror::Impl::check_orphans() {
   for (std::size_t n = orphans_.size(); n > 0; --n) {
     const OpIndex i = orphans_[n - 1];
-    if (!acting_source())
+    if (!acting_source() || detached_)
       finish_write(i, Status::io_error);
     else if (alone_ok() || caught_up(ops_[i].range))
       finish_write(i, Status::ok);

@@ -408,7 +408,7 @@ bool Mirror::Impl::pump_demote() {
       if (!detached_ && !local_flush_done(demote_.flush_ticket)) return false;
       if (in_stream_ && peer_stable_ < demote_.flush_point) return false;
       if (!in_stream_ && negotiating()) return false;
-      if ((degrade_fact_ && !detached_) || degrade_running_) return false;
+      if (((degrade_fact_ && !detached_) || degrade_running_) && !meta_.failed()) return false;
       drop_some(true);
       meta_.persist_pages();
       if (meta_.intents.changed()) meta_.want_record();
@@ -464,7 +464,7 @@ void Mirror::Impl::finish_demote() {
   demote_ = {};
   role_ = Role::target;
   resume_tried_ = true;
-  frozen_ = degrade_wanted_ = false;
+  frozen_ = degrade_wanted_ = degrade_fact_ = false;
   event(EventKind::demoted, Refusal::none, sb().term_own.value());
   finish_command(id, Refusal::none);
   waiting_changed_ = again_ = true;
@@ -476,7 +476,7 @@ void Mirror::Impl::depose() {
   demote_ = {};
   role_ = Role::target;
   export_open_ = false;
-  frozen_ = degrade_wanted_ = false;
+  frozen_ = degrade_wanted_ = degrade_fact_ = false;
   sb().was_source = false;
   if (peer().data == PeerData::lacks) peer().data = PeerData::maybe_current;  // of a generation that is past
   degrade_ticket_ = meta_.superblock_changed();

@@ -264,6 +264,7 @@ void Mirror::Impl::on_hello(const MessageIn& in) {
   }
   peer_hello_ = std::move(*body);
   hello_received_ = true;
+  alone_granted_ = false;  // it lives
   again_ = true;
 }
 
@@ -487,6 +488,7 @@ void Mirror::Impl::enter_session() {
 
 void Mirror::Impl::end_session(bool link_lost) {
   if (leading_) end_leading();
+  if (detached_) fail_everything();  // our disk is gone, and the peer is not there to have taken them
   fail_peer_reads();
   replica_uptodate_ = demoted_heard_ = degrade_due_ = false;
   peer_is_source_ = false;

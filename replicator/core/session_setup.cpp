@@ -111,20 +111,21 @@ bool Mirror::Impl::pump_prepare() {
     remember_peer();
     bitmap::PeerRecord& p = peer();
     p.base_generation = GenerationId{peer_state_.history.count == 0 ? 0 : peer_state_.history.entries[0].id};
-    if (!(detached_ && verdict_.kind == VerdictKind::in_sync)) p.needs_full = false;
+    const bool same_generation = p.base_generation == sb().current();
+    // What an operator ordered (a full copy, a resolution) is forgotten only once the peer has marked itself.
+    if (!(detached_ && verdict_.kind == VerdictKind::in_sync) && (same || !same_generation))
+      p.needs_full = false;
+    // A peer of our own generation counts as complete, and may be promoted, until it has marked itself: only
+    // then (session_ready) it is one that lacks something. Meanwhile nothing is answered without it.
     if (verdict_.kind == VerdictKind::in_sync) {
       sb().lost_cache = false;
       if (policy().mode != Mode::async) sb().acked_ahead = false;
     }
-    // A peer of our own generation counts as complete, and may be promoted, until it has marked itself: only
-    // then (session_ready) it is one that lacks something. Meanwhile nothing is answered without it.
-    if (verdict_.kind == VerdictKind::in_sync) sb().lost_cache = false;
-    const bool same_generation = p.base_generation == sb().current();
+    if (p.data != PeerData::lacks || same) lacks_by_right_ = false;
     if (!same && !same_generation)
       p.data = PeerData::lacks;
     else if (same && (p.data != PeerData::handed_over || role_ == Role::source))
       p.data = PeerData::maybe_current;
-    sb().resolution = Resolution::none;
     sb().term_seen = std::max(sb().term_seen, Term{peer_state_.term_seen});
     reserve_sequences();
     session_ticket_ = degrade_ticket_ = meta_.superblock_changed();
@@ -226,9 +227,12 @@ void Mirror::Impl::on_session_ready(const MessageIn& in) {
   unapplied_messages_ = unapplied_bytes_ = queue_bytes_ = 0;
   last_progress_ = now_;
   in_ack_set_ = verdict_.kind == VerdictKind::in_sync || verdict_.stays_promotable;
-  if (verdict_.kind == VerdictKind::resync && !verdict_.stays_promotable && peer().data != PeerData::lacks) {
+  if (verdict_.kind == VerdictKind::resync && !verdict_.stays_promotable &&
+      (peer().data != PeerData::lacks || peer().needs_full || sb().resolution != Resolution::none)) {
+    if (peer().data != PeerData::lacks) lacks_by_right_ = false;
+    peer().needs_full = false;
+    sb().resolution = Resolution::none;
     peer().data = PeerData::lacks;  // it is durably inconsistent now
-    lacks_by_right_ = false;
     degrade_ticket_ = meta_.superblock_changed();
     degrade_running_ = true;  // who waits is answered when this is durable
   }

@@ -376,5 +376,116 @@ TEST(Regression, PowerCycledSourceLearnsBackFromItsIntactTarget) {
   EXPECT_EQ(p.status(0).role, Role::source);
 }
 
+void release(Pair& p, int n) {
+  Node& x = p.node(n);
+  x.hold_disk = false;
+  for (; !x.held.empty(); x.held.erase(x.held.begin())) x.inputs.push_back(x.held.front());
+  p.run();
+}
+
+TEST(Regression, LoneWriteDoneAfterTheLinkWentIsAnswered) {
+  Pair p;
+  p.make_source(0);
+  p.node(0).hold_disk = true;
+  const RequestId w = p.write(0, 0, 8, 6);
+  p.run();
+  p.cut();
+  p.crash(1);
+  release(p, 0);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+}
+
+TEST(Regression, AnAsyncPastIsForgottenOnceBothAreEqual) {
+  Policy async;
+  async.mode = Mode::async;
+  Pair p{async};
+  p.make_source(0);
+  p.write(0, 0, 8, 5);
+  p.advance(Duration::seconds(12));
+  EXPECT_EQ(p.command(0, verb(Verb::switchover)), Refusal::none);
+  p.advance(Duration::seconds(1));
+  for (int n = 0; n < 2; ++n) p.command(n, verb(Verb::set_policy));  // the default: sync
+  p.policy_ = Policy{};
+  p.advance(Duration::seconds(12));
+  const auto before = p.node(1).data;
+  const RequestId w = p.write(1, 0, 8, 9);
+  p.run();
+  EXPECT_EQ(p.answer(1, w), Status::ok);
+  p.crash(1);
+  p.node(1).data = before;  // its volatile cache is gone
+  p.connect();
+  p.reboot(1);
+  p.connect();
+  p.advance(Duration::seconds(20));
+  EXPECT_EQ(p.node(0).data[0], 9u);
+  EXPECT_EQ(p.node(1).data[0], 9u);
+}
+
+TEST(Regression, PausedNodeKeepsItsLink) {
+  for (int who = 0; who < 2; ++who) {
+    Pair p;
+    p.make_source(0);
+    EXPECT_EQ(p.command(who, verb(Verb::pause)), Refusal::none);
+    p.cut();
+    p.connect();
+    p.node(0).events.clear();
+    p.advance(Duration::seconds(60));
+    EXPECT_FALSE(p.saw(0, EventKind::link_down)) << "paused at " << who;
+    EXPECT_EQ(p.command(who, verb(Verb::resume)), Refusal::none);
+    p.advance(Duration::seconds(20));
+    EXPECT_EQ(p.status(0).link, LinkState::connected) << "paused at " << who;
+  }
+}
+
+// A read that failed waits, as a repair, behind a write whose message died with the link: what the peer holds
+// is older than that write and must not come back over it.
+TEST(Regression, RepairNeverWritesWhatThePeerHadBefore) {
+  Policy policy;
+  policy.after_restart = AfterRestart::target;
+  Pair p{policy};
+  p.make_source(0);
+  p.write(0, 0, 8, 5);
+  p.advance(Duration::seconds(12));
+  p.write(0, 0, 8, 5);
+  p.run();
+  Node& a = p.node(0);
+  a.hold_disk = true;
+  a.fail_reads = 5;
+  const RequestId r = p.read(0, 0, 8);
+  p.run();
+  a.fail_reads = 0;
+  const RequestId w = p.write(0, 0, 8, 9);
+  p.run();
+  const Input failed_read = a.held.front();
+  a.held.erase(a.held.begin());
+  a.mirror->step(p.now_, failed_read, a.outputs);
+  p.cut();
+  p.connect();
+  release(p, 0);
+  p.advance(Duration::seconds(30));
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+  EXPECT_TRUE(p.answer(0, r).has_value());
+  EXPECT_EQ(a.data[0], 9u);
+  EXPECT_EQ(p.node(1).data[0], 9u);
+}
+
+TEST(Regression, DetachedSourceAnswersWhatThePeerNeverConfirmed) {
+  Pair p;
+  p.make_source(0);
+  p.node(0).hold_disk = true;
+  const RequestId w = p.write(0, 0, 8, 6);
+  p.run();  // the peer has it
+  p.node(0).fail_writes = 5;
+  const RequestId v = p.write(0, 8192, 8, 7);
+  p.node(0).hold_disk = false;
+  p.run();
+  p.cut();
+  release(p, 0);
+  p.advance(Duration::seconds(30));
+  EXPECT_TRUE(p.answer(0, w).has_value());
+  EXPECT_TRUE(p.answer(0, v).has_value());
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
