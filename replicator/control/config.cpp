@@ -20,6 +20,10 @@ class TomlAssertion : public std::logic_error {
   using std::logic_error::logic_error;
 };
 }  // namespace twinblock::control
+// Some of these stand in noexcept functions, where the exception ends the program: better than undefined.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wterminate"
+#endif
 #define TOML_ASSERT(expression) \
   ((expression) ? static_cast<void>(0) : throw twinblock::control::TomlAssertion{#expression})
 #define TOML_ASSERT_ASSUME(expression) TOML_ASSERT(expression)
