@@ -135,7 +135,7 @@ TEST(RunningStatus, AStartIsNoDisconnectionAndALostPeerGetsANextStep) {
 }
 
 TEST(EventOf, GenerationsAreHexadecimalAndCausesAreWords) {
-  core::Event event;
+  core::Event event{};
   event.kind = core::EventKind::generation_new;
   event.a = 0xabc;
   event.b = 1;
