@@ -278,6 +278,7 @@ void Mirror::Impl::resume_by_itself() {
 
 void Mirror::Impl::on_term_taken(const MessageIn& in) {
   const Term theirs{in.header.sequence};
+  if (follow_ups_.size() >= 8) return close_link(Refusal::bad_message);  // nobody takes that many at once
   const bool sane = streaming() && term_owner(theirs) == config_.peer && theirs > sb().term_seen &&
                     theirs.value() < kNumberMax;
   const bool mine_first =
