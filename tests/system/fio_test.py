@@ -19,13 +19,15 @@ def fio_verify(node, *arguments):
     the end; one trims (fio verifies no trims; the replicas are compared, and the model below reads what it trimmed).
     """
     common = ["--ioengine=nbd", f"--uri={node.uri}", "--blockalign=4k", f"--size={AREA}", "--iodepth=16"]
+    # Threads: killing the one process that we know ends them all, where forked jobs would live on.
     return subprocess.Popen(
-        ["fio", "--output-format=terse", "--name=verify", *common, "--rw=randwrite", "--bsrange=4k-128k",
+        ["fio", "--output-format=terse", "--thread", "--name=verify", *common, "--rw=randwrite", "--bsrange=4k-128k",
          f"--numjobs={JOBS - 1}", f"--offset_increment={AREA}", "--fsync=40", "--randseed=5", "--verify=crc32c",
          "--verify_fatal=1", "--verify_backlog=64", "--verify_state_save=0", *arguments,
          "--name=trim", *common, "--rw=randtrim", "--bs=64k", f"--offset={(JOBS - 1) * AREA}", "--randseed=6",
          "--rate_iops=200", "--io_size=32m"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=node.pair.dir)
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=node.pair.dir,
+        preexec_fn=harness.end_with_parent)
 
 
 class Model(threading.Thread):

@@ -5,6 +5,7 @@ A test is a script: functions named test_*, each called with a fresh working dir
 Exit 0: all passed, 77: all skipped, else failed.
 """
 import contextlib
+import ctypes
 import json
 import os
 import pathlib
@@ -24,6 +25,7 @@ BUILD = pathlib.Path(os.environ.get("TWINBLOCK_BUILD_DIR", "build/release")).res
 DAEMON = BUILD / "replicator" / "twinblockd"
 CLI = BUILD / "cli" / "twinblock"
 MIB = 1 << 20
+PRCTL = ctypes.CDLL(None, use_errno=True).prctl
 # Generous: a deadline is for what never comes, not for what is slow on a busy machine.
 PATIENCE = float(os.environ.get("TWINBLOCK_TEST_PATIENCE_S", "60"))
 
@@ -49,6 +51,17 @@ def need_mounts():
     need("nbdfuse", "losetup", "mount")
     if os.geteuid() != 0 or not os.path.exists("/dev/loop-control") or not os.path.exists("/dev/fuse"):
         raise Skip("needs root, loop devices and fuse")
+
+
+def end_with_parent():
+    """For preexec_fn: whatever ends the test (a time limit, for one) ends the child."""
+    PRCTL(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+
+
+def temporary_directory():
+    """A fresh directory, below that of the run if `./run` gave us one. Never on tmpfs, which metadata refuses."""
+    run_directory = os.environ.get("TWINBLOCK_TEST_RUN")
+    return tempfile.mkdtemp(prefix="tb-", dir=run_directory or ("/var/tmp" if os.path.ismount("/tmp") else "/tmp"))
 
 
 def pause(seconds=0.02):
@@ -412,7 +425,7 @@ def main():
     failed = skipped = 0
     for name, function in tests:
         begun = time.monotonic()
-        directory = tempfile.mkdtemp(prefix="tb-", dir="/var/tmp" if os.path.ismount("/tmp") else "/tmp")
+        directory = temporary_directory()
         try:
             function(pathlib.Path(directory))
             print(f"PASS {name} {time.monotonic() - begun:.1f}s", flush=True)

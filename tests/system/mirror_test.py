@@ -88,10 +88,12 @@ def test_target_killed_and_restarted_under_load(d):
     with pair(d) as p:
         p.create()
         load = subprocess.Popen(
-            ["fio", "--name=load", "--ioengine=nbd", f"--uri={p.alpha.uri}", "--rw=randwrite", "--bsrange=4k-128k",
+            ["fio", "--thread", "--name=load", "--ioengine=nbd", f"--uri={p.alpha.uri}",
+             "--rw=randwrite", "--bsrange=4k-128k",
              "--iodepth=16", "--size=60m", "--io_size=400m", "--verify=crc32c", "--verify_fatal=1", "--fsync=100",
              "--verify_state_save=0",
-             "--output-format=terse"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+             "--output-format=terse"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            preexec_fn=harness.end_with_parent)
         rounds = 0
         while load.poll() is None and rounds < 5:
             p.beta.kill()
@@ -111,10 +113,12 @@ def test_link_flaps_under_load(d):
     with pair(d) as p:
         p.create()
         load = subprocess.Popen(
-            ["fio", "--name=load", "--ioengine=nbd", f"--uri={p.alpha.uri}", "--rw=randrw", "--bs=16k",
+            ["fio", "--thread", "--name=load", "--ioengine=nbd", f"--uri={p.alpha.uri}",
+             "--rw=randrw", "--bs=16k",
              "--iodepth=32", "--size=60m", "--io_size=600m", "--verify=crc32c", "--verify_fatal=1",
              "--verify_state_save=0",
-             "--output-format=terse"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+             "--output-format=terse"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            preexec_fn=harness.end_with_parent)
         flaps = 0
         while load.poll() is None and flaps < 8:
             p.relay.flap()
