@@ -171,11 +171,7 @@ void World::check_whole(Node& n, const char* when) {
 
 void World::check_open(Node& n) {
   Node& peer = other(n);
-  if (n.forced && peer.mirror && peer.export_open) judging_ = false;  // the operator wanted two histories
-  if (judging_ && peer.mirror && peer.export_open) {
-    fail("P9", std::string{"the export opens at node "} + "AB"[n.index] + " while the other one is open");
-  }
-  if (!judging_) return;
+  // What it was sent as a target ends here, however it was promoted: from now on its content is its own.
   const bool moved = last_source_ != kNone && last_source_ != n.index;
   if (moved && n.stream.active()) {
     const std::string wrong = n.stream.judge_prefix(n.disk);
@@ -183,6 +179,12 @@ void World::check_open(Node& n) {
     if (!wrong.empty() && state == DiskState::consistent) fail("P6", "at the promotion " + wrong);
   }
   n.stream.end();
+  // The operator wanted two histories.
+  if ((n.forced || !judging_) && peer.mirror && peer.export_open) begin_fork();
+  if (judging_ && peer.mirror && peer.export_open) {
+    fail("P9", std::string{"the export opens at node "} + "AB"[n.index] + " while the other one is open");
+  }
+  if (!judging_) return;
   if (!moved) settle_at_risk(n);
   const core::MirrorSnapshot snap = n.mirror->snapshot();
   if (n.forced) {
@@ -204,6 +206,39 @@ void World::check_open(Node& n) {
     }
     check_whole(n, "at the opening of the export");
   }
+}
+
+// Two sources by the operator's will: from here on each acknowledges for itself.
+void World::begin_fork() {
+  judging_ = false;
+  if (forked_) return;
+  forked_ = true;
+  fork_at_ = history_.now();
+  split_writes_ = {};
+}
+
+// P10: both histories took writes, so nothing may join them before a split brain was reported and resolved.
+void World::check_fork() const {
+  if (!forked_ || split_writes_[0] == 0 || split_writes_[1] == 0 || split_winner_ != kNone) return;
+  fail("P10", "both histories took writes (" + std::to_string(split_writes_[0]) + " at A, " +
+                  std::to_string(split_writes_[1]) + " at B), and are joined without a split brain");
+}
+
+// The sides of a fork meet in a session: what its leader has counts from now on.
+void World::end_fork(Node& leader) {
+  check_fork();
+  if (!forked_) return;
+  forked_ = false;
+  if (nodes_[0].export_open && nodes_[1].export_open) return;
+  judging_ = true;
+  start_over(leader);
+}
+
+// An answer ok while there are two sources: in this side's history alone if it began after the fork, or if
+// its message did not reach the other side's core.
+void World::count_split_write(const Node& n, const ClientOp& op) {
+  if (!forked_ || (op.begun <= fork_at_ && op.delivered)) return;
+  ++split_writes_[index(n)];
 }
 
 // A failover that loses by contract: what this node has counts from now on.

@@ -177,7 +177,7 @@ void World::finish_read(Node& n, ClientOp& op, const core::Reply& reply) {
 void World::finish_write(Node& n, ClientOp& op, Status status) {
   const bool ok = status == Status::ok;
   if (ok && judging_) check_acknowledged(n, op);
-  if (ok) ++split_writes_[index(n)];
+  if (ok) count_split_write(n, op);
   const History::Fate fate = ok                            ? History::Fate::acknowledged
                              : status == Status::cancelled ? History::Fate::never
                                                            : History::Fate::unknown;

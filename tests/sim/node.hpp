@@ -101,8 +101,9 @@ struct Node {
   std::uint64_t boot = 0;       // changes with each power cut
   bool cache_lost = false;      // by a power cut, and not in the ack set since
   bool disk_lost = false;       // it failed, and has not been in the ack set since
-  bool forced = false;          // promote --force was issued and its export has not opened since
-  bool granted = false;         // promoted with confirm_dead since the other was in the ack set
+  bool forced = false;          // promote --force is being carried out
+  core::CommandId force_command = 0;
+  bool granted = false;  // promoted with confirm_dead since the other was in the ack set
   bool saw_split_brain = false;
   bool in_ack_set = false;  // the other is, as of the last turn
   std::int64_t tick_at = INT64_MAX;

@@ -195,6 +195,7 @@ void World::perform_role(Action a) {
       if (src == nullptr || target.mirror == nullptr || target.commands > 0) break;
       if (src->mirror->snapshot().link != core::LinkState::connected) break;
       target.forced = true;
+      target.force_command = command_serial_ + 1;
       command(target, Verb::promote, true, random_.one_in(2));
       break;
     case Action::resync:
@@ -269,9 +270,8 @@ void World::split_step(std::uint32_t stage) {
       cut_link();
       return push(jitter(20 * kMillisecond), EventType::split_step, kNone, 2);
     case 2:
-      judging_ = false;
+      begin_fork();
       if (src != nullptr) command(other(*src), Verb::promote, random_.one_in(3), true);
-      split_writes_[0] = split_writes_[1] = 0;
       return push(jitter(30 * kMillisecond), EventType::split_step, kNone, 3);
     case 3:
       network_blocked_ = false;  // both meet while clients go on

@@ -12,6 +12,8 @@ void World::carry_out(Node& n) {
   for (const core::Output& out : outputs_) {
     if (trace_ != nullptr) trace_->add(now_, n.index, describe(out));
     mix(out.index() + 0x100);
+    const auto* done = std::get_if<core::CommandDone>(&out);
+    if (done != nullptr && done->id == n.force_command) n.forced = false;  // refused, or it has opened
     std::visit(overloaded{[&](const core::DiskIo& o) { on_disk_io(n, o); },
                           [&](const core::MetaWrite& o) { on_meta_write(n, o); },
                           [&](const core::Send& o) { on_send(n, o); },
@@ -106,6 +108,7 @@ void World::log_stream(Node& n, const core::Send& send) {
       break;
     case Type::session_ready:
       n.stream.begin(n.disk);
+      end_fork(other(n));
       break;
     default:
       break;

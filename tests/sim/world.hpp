@@ -148,6 +148,10 @@ class World {
   void give_up(std::uint32_t sector);
   void lose_received(Node& target);
   void lose_only_copy(Node& n, SectorRun run);
+  void begin_fork();
+  void check_fork() const;
+  void end_fork(Node& leader);
+  void count_split_write(const Node& n, const ClientOp& op);
   void start_over(Node& n);
   void check_whole(Node& n, const char* when);
   void after_power_cut(Node& n, const std::vector<SectorRun>& reverted);
@@ -174,7 +178,9 @@ class World {
   std::array<std::uint32_t, 2> link_life_{};  // lives of both nodes when the link was made
   int last_source_ = kNone;
   bool handed_over_ = false;  // the last source closed its export in order
-  std::uint32_t split_writes_[2] = {0, 0};
+  bool forked_ = false;       // two sources by the operator's will, and no session since
+  Clock fork_at_ = 0;
+  std::array<std::uint32_t, 2> split_writes_{};  // acknowledged there alone since the fork
   int split_stage_ = 0;
   int split_winner_ = kNone;
   struct Kept {
