@@ -247,10 +247,10 @@ Outcome<Backing> open_backing(const BackingPlan& plan) {
                    "stop what uses it, then try again");
   }
   Backing backing;
-  auto metadata = ring::Disk::open(plan.metadata, {});
+  auto metadata = ring::Disk::open(plan.metadata, {.role = ring::FileRole::kMetadata});
   if (!metadata) return cannot_open("the metadata", plan.metadata, metadata.error());
   backing.metadata = std::move(*metadata);
-  auto data = ring::Disk::open(plan.disk, {});
+  auto data = ring::Disk::open(plan.disk, {.role = ring::FileRole::kData});
   if (!data) return cannot_open("the disk", plan.disk, data.error());
   backing.data = std::move(*data);
   const auto area = read_metadata(plan.metadata);

@@ -103,6 +103,13 @@ void Engine::start() {
   post([this] {
     started_ = shard_->loop().now();
     shard_->context().loop.arm(second_timer_, started_ + Duration::seconds(1));
+    if (shard_->loop().faults() != nullptr) {
+      control::Event warning;
+      warning.kind = "faults.on";
+      warning.severity = control::Severity::kCritical;
+      warning.text = kFaultsWarning;
+      events_.append(std::move(warning));
+    }
     for (const auto& entry : entries_) open(*entry);
     check_all_settled();
   });

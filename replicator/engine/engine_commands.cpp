@@ -155,6 +155,9 @@ control::MirrorStatus Engine::status_of(Entry& entry) {
     status.peers.push_back(std::move(peer));
   }
   status.name = entry.config.name;
+  if (shard_->loop().faults() != nullptr) {
+    status.reason = kFaultsWarning + (status.reason.empty() ? "" : ". " + status.reason);
+  }
   return status;
 }
 

@@ -21,6 +21,7 @@ constexpr std::size_t kTextMax = 200;  // a reply with it fits ring::kSendHeader
 ring::StreamOptions stream_options() {
   ring::StreamOptions options;
   options.queue_items = {2, 512, 2};
+  options.role = ring::FileRole::kNbd;
   return options;
 }
 

@@ -18,6 +18,7 @@ constexpr std::size_t kInlineBody = ring::kSendHeaderMax - wire::kHeaderSize;
 ring::StreamOptions stream_options() {
   ring::StreamOptions options;
   options.queue_items = {64, 2048, 2};
+  options.role = ring::FileRole::kPeer;
   options.unsent_bytes_max = 256u << 10;  // what waits, waits here, where acknowledgements can pass it
   return options;
 }

@@ -40,7 +40,7 @@ Outcome<std::unique_ptr<ring::Disk>> open_file(const ScratchOptions& options) {
         "the file " + options.file + " exists with " + std::to_string((*there)->value()) + " bytes",
         kNothingChanged, "leave --size away to use it as it is", true, false};
   }
-  auto disk = ring::Disk::open(options.file, {});
+  auto disk = ring::Disk::open(options.file, {.role = ring::FileRole::kData});
   for (int attempt = 0; attempt < kOpenAttempts && !disk && disk.error() == ring::errc::kDiskInUse;
        ++attempt) {
     if (attempt == 0) {
@@ -49,7 +49,7 @@ Outcome<std::unique_ptr<ring::Disk>> open_file(const ScratchOptions& options) {
                            {{"file", options.file}});
     }
     poll(nullptr, 0, kOpenIntervalMs);
-    disk = ring::Disk::open(options.file, {});
+    disk = ring::Disk::open(options.file, {.role = ring::FileRole::kData});
   }
   if (!disk) {
     return Problem{

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "replicator/control/log.hpp"
+#include "transport/ring/faults.hpp"
 
 namespace twinblock::engine {
 namespace {
@@ -46,6 +47,9 @@ Result<std::unique_ptr<Shard>> Shard::create(const ShardOptions& options) {
   shard->loop_->set_turn_end(&Shard::on_turn_end, shard.get());
   shard->mail_watch_ = std::make_unique<ring::EventWatch>(*shard->loop_, &Shard::on_mail, shard.get());
   control::log_info("ring.engine", shard->loop_->notes(), {{"io_uring", shard->loop_->uses_io_uring()}});
+  if (const ring::FaultLayer* const faults = shard->loop_->faults()) {
+    control::log_error("faults.on", kFaultsWarning, {{"rules", faults->describe()}});
+  }
   if (!shard->loop_->uses_io_uring()) {
     control::log_warning("ring.fallback", "io_uring is not available: slower engine in use",
                          {{"reason", shard->loop_->fallback_reason().message()}});

@@ -17,6 +17,11 @@ struct ShardOptions {
   ByteCount arena_size{128u << 20};
 };
 
+// What log, events and status say where a fault layer is at work.
+inline constexpr const char* kFaultsWarning =
+    "FAULT INJECTION IS ON: TWINBLOCKD_FAULTS is set, and this daemon damages its own I/O on purpose; next: "
+    "unset it and restart the daemon";
+
 class Shard {
  public:
   // Work for the shard's thread from another one: set-up and control, never data.

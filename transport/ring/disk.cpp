@@ -67,7 +67,7 @@ Result<std::unique_ptr<Disk>> Disk::open(const std::string& path, const DiskOpti
   bool direct = fd >= 0;
   if (!direct && (!options.direct || errno == EINVAL)) fd = ::open(path.c_str(), flags);
   if (fd < 0) return errno == EBUSY ? ErrorCode{errc::kDiskInUse} : system_error(errno);
-  std::unique_ptr<Disk> disk{new Disk{path, fd}};
+  std::unique_ptr<Disk> disk{new Disk{path, fd, options.role}};
   struct stat after {};
   if (fstat(fd, &after) != 0) return system_error(errno);
   // Replaced between the two looks: the O_EXCL may not have been asked for. Let the caller try again.
@@ -141,7 +141,7 @@ Result<void> Disk::discover_block_device(std::uint64_t device) {
 void Disk::attach(Loop& loop) {
   TB_ASSERT(loop_ == nullptr);
   loop_ = &loop;
-  file_ = loop.register_file(file_.fd);
+  file_.slot = loop.register_file(file_.fd).slot;
 }
 
 void Disk::detach() {

@@ -17,6 +17,7 @@ namespace twinblock::ring {
 struct DiskOptions {
   bool writable = true;
   bool direct = true;  // ask for O_DIRECT; buffered where the backing refuses
+  FileRole role = FileRole::kOther;
 };
 
 struct DiskProperties {
@@ -102,7 +103,7 @@ class Disk {
 
  private:
   friend class ZeroRequest;
-  Disk(std::string path, int fd) noexcept : path_{std::move(path)}, file_{fd, -1} {}
+  Disk(std::string path, int fd, FileRole role) noexcept : path_{std::move(path)}, file_{fd, -1, role} {}
   [[nodiscard]] Result<void> claim(bool writable) const;
   [[nodiscard]] Result<void> discover(bool direct);
   [[nodiscard]] Result<void> discover_block_device(std::uint64_t device);

@@ -48,6 +48,8 @@ const char* text_of(errc e) noexcept {
       return "the peer sent a header that is longer than the receive buffer";
     case errc::kClosed:
       return "closed by this side";
+    case errc::kBadFaults:
+      return "TWINBLOCKD_FAULTS is set and cannot be understood: unset it (it is for tests only)";
   }
   return "unknown error of the ring";
 }

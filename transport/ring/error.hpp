@@ -26,6 +26,7 @@ enum class errc {
   kTruncated,          // the peer closed inside a payload
   kStashOverflow,      // a header longer than the stash
   kClosed,             // closed by its owner
+  kBadFaults,          // TWINBLOCKD_FAULTS is set and makes no sense
 };
 
 [[nodiscard]] const boost::system::error_category& ring_category() noexcept;

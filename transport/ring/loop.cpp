@@ -12,6 +12,7 @@
 #include <ctime>
 
 #include "transport/ring/engine.hpp"
+#include "transport/ring/faults.hpp"
 #include "transport/ring/pool.hpp"
 
 namespace twinblock::ring {
@@ -56,6 +57,7 @@ Result<std::unique_ptr<Loop>> Loop::create(const LoopOptions& options) {
   if (loop->wake_fd_ < 0) return system_error(errno);
   loop->pool_ = std::make_unique<BlockingPool>(std::max(1u, options.pool_threads), loop->wake_fd_);
   if (auto made = loop->make_engine(); !made) return made.error();
+  if (auto made = loop->make_faults(); !made) return made.error();
   return loop;
 }
 
@@ -82,9 +84,21 @@ Result<void> Loop::make_engine() {
   return {};
 }
 
+Result<void> Loop::make_faults() {
+  const char* const asked = std::getenv("TWINBLOCKD_FAULTS");
+  const std::string& text = options_.faults.empty() && asked != nullptr ? asked : options_.faults;
+  if (text.empty()) return {};
+  auto made = FaultLayer::create(*this, text);
+  if (!made) return made.error();
+  faults_ = std::move(*made);
+  add_note("faults: " + faults_->describe());
+  return {};
+}
+
 Loop::~Loop() {
   TB_ASSERT(in_flight_ == 0);
   TB_ASSERT(!wake_op_.in_flight());
+  faults_.reset();
   if (deadline_timer_.armed()) disarm(deadline_timer_);
   TB_ASSERT(first_timer_ == nullptr);
   engine_.reset();
@@ -178,6 +192,8 @@ void Loop::set_turn_end(Callback callback, void* context) noexcept {
 
 void Loop::engine_completed(Op& op, int result, std::uint32_t flags) {
   TB_ASSERT(op.state_ == Op::State::kSubmitted);
+  if (op.faulted_) [[unlikely]]
+    result = faults_->completed(op, result);
   op.state_ = Op::State::kReady;
   op.result_ = result;
   op.result_flags_ = flags;
@@ -299,6 +315,7 @@ Op& Loop::begin(Op& op, OpKind kind, File file) {
   op.kind_ = kind;
   op.file_ = file;
   op.cancelled_ = false;
+  op.faulted_ = false;
   op.retries_ = 0;
   op.flags_ = 0;
   op.transferred_ = 0;
@@ -313,6 +330,8 @@ void Loop::submit(Op& op) {
   op.state_ = Op::State::kSubmitted;
   op.chunk_ = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(op.length_ - op.transferred_, options_.io_bytes_max));
+  if (faults_ != nullptr && faults_->intercept(op)) [[unlikely]]
+    return;
   engine_->submit(op);
 }
 
@@ -424,7 +443,7 @@ void Loop::cancel(Op& op) {
     case OpKind::kPoll:
     case OpKind::kReadEvent:
       op.cancelled_ = true;
-      engine_->cancel(op);
+      if (faults_ == nullptr || !faults_->cancel(op)) engine_->cancel(op);
       return;
     case OpKind::kNone:
     case OpKind::kRead:

@@ -22,6 +22,7 @@ namespace twinblock::ring {
 
 class Engine;
 class BlockingPool;
+class FaultLayer;
 
 // Owned by who wants to be woken; fires once. Armed timers stand in a list sorted by time: there are few.
 class Timer {
@@ -61,6 +62,7 @@ struct LoopOptions {
   unsigned pool_threads = 4;              // threads for blocking calls
   bool force_fallback = false;            // as does TWINBLOCK_NO_IO_URING=1 in the environment
   std::uint32_t io_bytes_max = 1u << 30;  // longer reads and writes go in pieces
+  std::string faults{};                   // rules of a fault layer; as does TWINBLOCKD_FAULTS (tests only)
 };
 
 enum class Durability : std::uint8_t { kCached, kStable };  // kStable: RWF_DSYNC, what FUA asks for
@@ -82,6 +84,9 @@ class Loop {
   // For `doctor` and the log: engine, flags, what was degraded.
   [[nodiscard]] const std::string& notes() const noexcept { return notes_; }
   void add_note(const std::string& note);
+
+  // Null, except where a test asked for faults.
+  [[nodiscard]] const FaultLayer* faults() const noexcept { return faults_.get(); }
 
   // CLOCK_BOOTTIME, read once per turn.
   [[nodiscard]] Instant now() const noexcept { return now_; }
@@ -147,8 +152,10 @@ class Loop {
   void engine_completed(Op& op, int result, std::uint32_t flags);
 
  private:
+  friend class FaultLayer;
   explicit Loop(const LoopOptions& options);
   [[nodiscard]] Result<void> make_engine();
+  [[nodiscard]] Result<void> make_faults();
   Op& begin(Op& op, OpKind kind, File file);
   void submit(Op& op);
   void run_turn(bool may_wait);
@@ -184,6 +191,7 @@ class Loop {
   void on_deadline();
   MethodTimer<Loop, &Loop::on_deadline> deadline_timer_{this};
   MethodOp<&Loop::on_wake> wake_op_{this};
+  std::unique_ptr<FaultLayer> faults_;
 };
 
 // Calls back whenever the eventfd of a mailbox (or another thread) says so.

@@ -14,10 +14,15 @@
 
 namespace twinblock::ring {
 
+// What a descriptor is for; only the fault layer asks.
+enum class FileRole : std::uint8_t { kOther, kData, kMetadata, kNbd, kPeer };
+inline constexpr std::size_t kFileRoleCount = 5;
+
 // A file descriptor and, where registered with the loop, its slot in the ring's file table.
 struct File {
   int fd = -1;
   int slot = -1;
+  FileRole role = FileRole::kOther;
   [[nodiscard]] bool valid() const noexcept { return fd >= 0; }
 };
 
@@ -60,11 +65,13 @@ class Op {
   friend class UringEngine;
   friend class EpollEngine;
   friend class BlockingPool;
+  friend class FaultLayer;
   enum class State : std::uint8_t { kIdle, kSubmitted, kReady };
 
   State state_ = State::kIdle;
   OpKind kind_ = OpKind::kNone;
   bool cancelled_ = false;  // cancel() was asked: do not continue
+  bool faulted_ = false;    // the fault layer wants to see the result
   std::uint16_t retries_ = 0;
   int result_ = 0;
   std::uint32_t result_flags_ = 0;

@@ -46,6 +46,7 @@ void StreamSocket::open(int fd, std::span<const std::byte> early) {
   TB_ASSERT(state_ == State::kIdle && fd >= 0 && early.size() <= kStashBytes);
   set_options(fd);
   file_ = loop_.register_file(fd);
+  file_.role = options_.role;
   state_ = State::kOpen;
   reason_ = ErrorCode{};
   if (!early.empty()) std::memcpy(stash_.get(), early.data(), early.size());

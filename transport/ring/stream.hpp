@@ -37,6 +37,7 @@ struct StreamOptions {
   std::uint32_t user_timeout_ms = 0;                                    // TCP_USER_TIMEOUT; 0: the kernel's
   std::uint32_t unsent_bytes_max = 0;                                   // TCP_NOTSENT_LOWAT; 0: the kernel's
   std::uint32_t send_buffer_bytes = 0;                                  // SO_SNDBUF; 0: the kernel's
+  FileRole role = FileRole::kOther;
 };
 
 class StreamSocket;
