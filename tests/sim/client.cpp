@@ -84,6 +84,19 @@ void World::client_turn() {
 }
 
 void World::issue(Node& n) {
+  const std::uint64_t dice = random_.below(100);
+  const std::uint32_t reads = scenario_.read_share;
+  const Kind kind = dice < reads                                                  ? Kind::read
+                    : dice < reads + scenario_.zero_share                         ? Kind::zero
+                    : dice < reads + scenario_.zero_share + scenario_.flush_share ? Kind::flush
+                                                                                  : Kind::write;
+  const bool modifies = kind == Kind::write || kind == Kind::zero;
+  const bool fua = modifies && random_.below(100) < scenario_.fua_share;
+  const SectorRun run = kind == Kind::flush ? SectorRun{} : pick_run();
+  issue(n, kind, run, fua);
+}
+
+core::RequestId World::issue(Node& n, Kind kind, SectorRun run, bool fua) {
   ++issued_;
   ++totals_.operations;
   std::uint32_t slot = 0;
@@ -97,37 +110,38 @@ void World::issue(Node& n) {
   op.request = ++request_serial_ << 5 | slot;
   op.started = now_;
   op.floors = std::move(floors);
-  const std::uint64_t dice = random_.below(100);
-  const std::uint32_t reads = scenario_.read_share;
-  op.kind = dice < reads                                                  ? Kind::read
-            : dice < reads + scenario_.zero_share                         ? Kind::zero
-            : dice < reads + scenario_.zero_share + scenario_.flush_share ? Kind::flush
-                                                                          : Kind::write;
-  op.fua = (op.kind == Kind::write || op.kind == Kind::zero) && random_.below(100) < scenario_.fua_share;
-  if (op.kind != Kind::flush) op.run = pick_run();
+  op.kind = kind;
+  op.fua = fua;
+  op.run = run;
   op.begun = history_.tick();
+  const core::RequestId request = op.request;
   mix(std::uint64_t{op.run.first} << 32 | op.request);
   switch (op.kind) {
     case Kind::read:
       for (std::uint32_t i = 0; i < op.run.count; ++i) op.floors.push_back(history_.floor(op.run.first + i));
       op.buffer = buffers_.allocate(op.run.count);
       buffers_.give_to_core(op.buffer, n.index);
-      return step(n, core::ClientRead{op.request, bytes(op.run), op.buffer});
+      step(n, core::ClientRead{op.request, bytes(op.run), op.buffer});
+      break;
     case Kind::write: {
       op.version = history_.begin_write(op.run, false);
       op.buffer = buffers_.allocate(op.run.count);
       std::vector<Tag>& tags = buffers_.get(op.buffer).tags;
       for (std::uint32_t i = 0; i < op.run.count; ++i) tags[i] = Tag{op.version} << 32 | (op.run.first + i);
       buffers_.give_to_core(op.buffer, n.index);
-      return step(n, core::ClientWrite{op.request, bytes(op.run), op.buffer, op.fua});
+      step(n, core::ClientWrite{op.request, bytes(op.run), op.buffer, op.fua});
+      break;
     }
     case Kind::zero:
       op.version = history_.begin_write(op.run, true);
-      return step(n, core::ClientZero{op.request, bytes(op.run), op.fua, random_.one_in(2)});
+      step(n, core::ClientZero{op.request, bytes(op.run), op.fua, random_.one_in(2)});
+      break;
     case Kind::flush:
       op.acked_before = acked_.size();
-      return step(n, core::ClientFlush{op.request});
+      step(n, core::ClientFlush{op.request});
+      break;
   }
+  return request;
 }
 
 void World::on_reply(Node& n, const core::Reply& reply) {
@@ -155,6 +169,7 @@ void World::on_reply(Node& n, const core::Reply& reply) {
       break;
   }
   op.used = false;
+  if (tap_ != nullptr) tap_->replied(n.index, reply);
 }
 
 void World::finish_read(Node& n, ClientOp& op, const core::Reply& reply) {

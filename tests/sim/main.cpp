@@ -14,6 +14,8 @@ constexpr const char* kUsage =
     "twinblock-sim [--seed N] [--seeds A..B] [--minutes M] [--mutants] [--mutant NAME] [--seeds-per-mutant "
     "N]\n"
     "              [--trials T] [--scenario CLASS] [--jobs J] [--once] [--verbose]\n"
+    "twinblock-sim --list | --scenario NAME [--seed N] [--mutant M] [--sabotage S] | --scenarios | --prove "
+    "[NAME]\n"
     "  --seed N     one seed with its last events; --verbose: all events\n"
     "  --seeds A..B (default 1..1000), in J processes; each seed runs twice and must give the same digest\n"
     "  --once       each seed runs once (half the time)\n"
@@ -21,8 +23,11 @@ constexpr const char* kUsage =
     "(8000),\n"
     "               in each of --trials (3) trials that begin at seeds far apart\n"
     "  --minutes M  stop after M minutes; with --seed, --seeds or alone (then any number of seeds)\n"
+    "  --list       the named scenarios with their titles; --scenario NAME plays one, --scenarios all\n"
+    "  --prove      each scenario must fail with every mutant and sabotage that it says it catches\n"
+    "  --matrix     which mutants the named scenarios notice\n"
     "  classes: sync memsync async-block async-track switchovers disk-errors metadata-faults split-brain\n"
-    "           crash-loops handshake-cut rot\n";
+    "           crash-loops handshake-cut rot cuts rollbacks\n";
 
 [[noreturn]] void usage(const char* why) {
   std::fprintf(stderr, "twinblock-sim: %s\n%s", why, kUsage);
@@ -51,6 +56,9 @@ int main(int argc, char** argv) {
   const long cores = sysconf(_SC_NPROCESSORS_ONLN);
   o.jobs = cores > 0 ? static_cast<unsigned>(cores) : 1;
   bool range_given = false;
+  enum class Named { no, list, play, prove, matrix } named = Named::no;
+  std::string scenario;
+  std::string sabotage;
   for (int i = 1; i < argc; ++i) {
     const std::string flag = argv[i];
     const auto value = [&]() -> const char* {
@@ -78,8 +86,20 @@ int main(int argc, char** argv) {
       o.trials = static_cast<unsigned>(number(value()));
       if (o.trials < 1 || o.trials > 99) usage("--trials: 1 to 99");
     } else if (flag == "--scenario") {
-      o.scenario = twinblock::sim::scenario_by_name(value());
-      if (o.scenario < 0) usage("no such class");
+      scenario = value();
+      o.scenario = twinblock::sim::scenario_by_name(scenario);
+      if (o.scenario < 0 && !twinblock::sim::is_named_scenario(scenario)) usage("no such scenario or class");
+      if (o.scenario < 0 && named == Named::no) named = Named::play;
+    } else if (flag == "--sabotage") {
+      sabotage = value();
+    } else if (flag == "--list") {
+      named = Named::list;
+    } else if (flag == "--scenarios") {
+      named = Named::play;
+    } else if (flag == "--prove") {
+      named = Named::prove;
+    } else if (flag == "--matrix") {
+      named = Named::matrix;
     } else if (flag == "--jobs") {
       o.jobs = static_cast<unsigned>(number(value()));
       if (o.jobs < 1 || o.jobs > 256) usage("--jobs: 1 to 256");
@@ -93,6 +113,18 @@ int main(int argc, char** argv) {
     }
   }
   if (o.minutes > 0 && !range_given && !o.single && !o.all_mutants) o.seed_last = UINT64_MAX / 2;
+  switch (named) {
+    case Named::no:
+      break;
+    case Named::list:
+      return twinblock::sim::list_scenarios();
+    case Named::play:
+      return twinblock::sim::run_scenarios(o, scenario, sabotage);
+    case Named::prove:
+      return twinblock::sim::prove_scenarios(o, scenario);
+    case Named::matrix:
+      return twinblock::sim::print_matrix(o, scenario);
+  }
   if (o.all_mutants) return twinblock::sim::run_mutants(o);
   if (o.single) {
     const int result = twinblock::sim::replay(o, o.seed_first, o.verbose);

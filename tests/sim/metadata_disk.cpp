@@ -129,6 +129,17 @@ void MetadataDisk::crash(Random& random) {
   recover();
 }
 
+void MetadataDisk::land_prefix(std::uint64_t block, std::size_t bytes) {
+  for (Op& op : ops_) {
+    if (!op.used || op.io.block != block) continue;
+    const std::size_t landed = std::min(bytes / kSector * kSector, op.io.bytes.size());
+    std::memcpy(area_.data() + block * bitmap::kBlockSize, op.io.bytes.data(), landed);
+    op.used = false;
+    if (block < 2) undo_superblock_.valid = false;
+    if (is_page(block)) undo_page_.valid = false;
+  }
+}
+
 bool MetadataDisk::good_copy(std::uint64_t block) const {
   const std::span<const std::byte> bytes{area_.data() + block * bitmap::kBlockSize, bitmap::kBlockSize};
   return !bitmap::decode_superblock(bitmap::ConstBlock{bytes.first<bitmap::kBlockSize>()},

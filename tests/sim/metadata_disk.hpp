@@ -32,6 +32,9 @@ class MetadataDisk {
   void complete(std::uint32_t slot, bool ok, Random& random);
   // REQUIRES: the core that submitted still exists (its buffers are read).
   void crash(Random& random);
+  // The write in flight to this block ends here: exactly its first bytes have landed, in whole sectors.
+  // REQUIRES: a crash follows.
+  void land_prefix(std::uint64_t block, std::size_t bytes);
   // Damages one random block; of the superblocks one copy, if both are good.
   void rot(Random& random);
   // REQUIRES: crash() has just run. The newest write of one superblock copy or of the bitmap page turns out

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -87,6 +88,8 @@ struct Node {
   MetadataDisk meta;
   StreamLog stream;  // what this node was sent as a target
   core::Policy policy;
+  std::string config_text;
+  std::int64_t clock_offset = 0;  // of its clock against the world's
   bool export_open = false;
   bool link_wanted = false;
   bool turn_open = false;

@@ -27,9 +27,10 @@ void World::carry_out(Node& n) {
                             buffers_.take_from_core(o.buffer, n.index, "ReleaseBuffer");
                           },
                           [&](const core::ExportState& o) { on_export(n, o.open); },
-                          [&](const core::CommandDone&) {
+                          [&](const core::CommandDone& o) {
                             if (n.commands == 0) fail("contract", "CommandDone without a command");
                             --n.commands;
+                            if (tap_ != nullptr) tap_->command_done(n.index, o);
                           },
                           [&](const core::Event& o) { on_event(n, o); }},
                out);
@@ -60,6 +61,7 @@ void World::on_meta_write(Node& n, const core::MetaWrite& io) {
 
 void World::on_event(Node& n, const core::Event& e) {
   mix(static_cast<std::uint64_t>(e.kind));
+  if (tap_ != nullptr) tap_->event(n.index, e);
   if (e.kind == core::EventKind::split_brain) n.saw_split_brain = true;
   if (e.kind == core::EventKind::disk_failed) n.disk_lost = true;
   if (e.kind == core::EventKind::stopped) n.stopped = true;
@@ -126,6 +128,7 @@ void World::on_send(Node& n, const core::Send& send) {
   if (send.link != network_.id || !side.up || side.closing) return;  // the engine drops it
   if (send.header.type == Type::resync_done) check_resync_done(n);
   log_stream(n, send);
+  if (tap_ != nullptr && !tap_->sent(n.index, send)) return;
   const std::uint32_t at = network_.allocate();
   Message& m = network_.message(at);
   wire::Header h = send.header;

@@ -180,6 +180,11 @@ int mutant_by_name(const std::string& wanted) {
   return -1;
 }
 
+const char* mutant_name(int index) {
+  const auto i = static_cast<std::size_t>(index);
+  return i < std::size(kMutants) ? kMutants[i].name : nullptr;
+}
+
 int scenario_by_name(const std::string& wanted) {
   for (std::size_t i = 0; i < kScenarioCount; ++i) {
     if (wanted == name(static_cast<ScenarioClass>(i))) return static_cast<int>(i);

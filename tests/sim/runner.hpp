@@ -26,6 +26,16 @@ int run_seeds(const Options& options);
 int run_mutants(const Options& options);
 int replay(const Options& options, std::uint64_t seed, bool print_all);
 
+// Named scenarios (script.hpp). Empty name: all of them.
+int list_scenarios();
+int run_scenarios(const Options& options, const std::string& name, const std::string& sabotage);
+// Each scenario fails with each mutant and sabotage that it says it catches.
+int prove_scenarios(const Options& options, const std::string& name);
+// Which mutants each scenario notices; for those who write one.
+int print_matrix(const Options& options, const std::string& name);
+[[nodiscard]] bool is_named_scenario(const std::string& name);
+[[nodiscard]] const char* mutant_name(int index);  // nullptr: no such
+
 [[nodiscard]] int mutant_by_name(const std::string& name);    // -1: no such
 [[nodiscard]] int scenario_by_name(const std::string& name);  // -1: no such
 

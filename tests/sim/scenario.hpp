@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "base/random.hpp"
 #include "bitmap/geometry.hpp"
@@ -92,6 +93,7 @@ struct Scenario {
   std::uint32_t client_ops = 300;
   std::uint32_t in_flight_max = 8;
   std::uint32_t hot_spots = 4;
+  std::vector<std::uint32_t> spots;  // besides the random ones: first sectors
   std::uint32_t spot_sectors = 64;
   std::uint32_t large_per_mille = 20;
   std::int64_t think_ns = 200'000;          // mean time between client requests

@@ -17,11 +17,24 @@ constexpr int kErrnoIo = 5;
 
 }  // namespace
 
+World::Plan World::plan(std::uint64_t seed, int forced_class) {
+  Random random{seed * 0x9e3779b97f4a7c15u + 1};
+  const Scenario scenario = make_scenario(seed, random, forced_class);
+  return {random, scenario};
+}
+
 World::World(std::uint64_t seed, int forced_class, Trace* trace)
+    : World{seed, plan(seed, forced_class), trace, nullptr} {}
+
+World::World(std::uint64_t seed, const Scenario& scenario, Trace* trace, Tap* tap)
+    : World{seed, Plan{Random{seed * 0x9e3779b97f4a7c15u + 1}, scenario}, trace, tap} {}
+
+World::World(std::uint64_t seed, const Plan& plan, Trace* trace, Tap* tap)
     : seed_{seed},
-      random_{seed * 0x9e3779b97f4a7c15u + 1},
-      scenario_{make_scenario(seed, random_, forced_class)},
+      random_{plan.random},
+      scenario_{plan.scenario},
       trace_{trace},
+      tap_{tap},
       sectors_{static_cast<std::uint32_t>(scenario_.geometry.size.value() / kSectorBytes)},
       history_{sectors_},
       network_{buffers_},
@@ -30,6 +43,7 @@ World::World(std::uint64_t seed, int forced_class, Trace* trace)
       kept_{sectors_},
       given_up_{sectors_} {
   const std::uint32_t spots = scenario_.hot_spots;
+  spots_ = scenario_.spots;
   for (std::uint32_t i = 0; i < spots; ++i) {
     spots_.push_back(static_cast<std::uint32_t>(random_.below(sectors_ - scenario_.spot_sectors) / 8 * 8));
   }
@@ -194,6 +208,7 @@ void World::start_node(Node& n) {
   config.node = NodeIndex{static_cast<std::uint8_t>(n.index)};
   config.peer = NodeIndex{static_cast<std::uint8_t>(1 - n.index)};
   config.mirror_name = "sim";
+  config.config_text = n.config_text;
   config.policy = n.policy;
   config.client_ops_max = 64;
   config.boot_id = n.boot;
@@ -203,7 +218,7 @@ void World::start_node(Node& n) {
   n.resync_credit = std::max<std::int64_t>(n.resync_credit, 0);
   n.mirror = std::make_unique<core::Mirror>(config, n.meta.recover());
   outputs_.clear();
-  n.mirror->start(Instant{now_}, outputs_);
+  n.mirror->start(clock(n), outputs_);
   carry_out(n);
   end_turn(n);
 }
@@ -228,18 +243,18 @@ void World::step(Node& n, const core::Input& in) {
   if (trace_ != nullptr) trace_->add(now_, n.index, describe(in));
   mix_input(n, in);
   outputs_.clear();
-  n.mirror->step(Instant{now_}, in, outputs_);
+  n.mirror->step(clock(n), in, outputs_);
   carry_out(n);
   if (n.turn_open) return;
   n.turn_open = true;
-  push(random_.one_in(4) ? static_cast<std::int64_t>(random_.below(20'000)) : 0, EventType::turn_end,
-       n.index);
+  const std::int64_t late = random_.one_in(4) ? static_cast<std::int64_t>(random_.below(20'000)) : 0;
+  push(scenario_.latency_ns == 0 ? 0 : late, EventType::turn_end, n.index);
 }
 
 void World::end_turn(Node& n) {
   n.turn_open = false;
   outputs_.clear();
-  n.mirror->turn_end(Instant{now_}, outputs_);
+  n.mirror->turn_end(clock(n), outputs_);
   carry_out(n);
   if (n.stopped) {
     note(n, "=== stopped");
@@ -269,10 +284,15 @@ void World::end_turn(Node& n) {
   if (totals_.events % 256 == 0) check_marks("at a random moment");
 }
 
-void World::arm_tick(Node& n) {
+std::int64_t World::next_deadline(const Node& n) const {
   const Instant due = n.mirror->next_deadline();
-  if (due == Instant::never()) return;
-  const std::int64_t at = std::max(due.nanoseconds(), now_);
+  return due == Instant::never() ? INT64_MAX : due.nanoseconds() - n.clock_offset;
+}
+
+void World::arm_tick(Node& n) {
+  const std::int64_t due = next_deadline(n);
+  if (due == INT64_MAX) return;
+  const std::int64_t at = std::max(due, now_);
   if (at >= n.tick_at && n.tick_at >= now_) return;
   n.tick_at = at;
   push(at - now_, EventType::tick, n.index);
@@ -282,16 +302,15 @@ void World::on_tick(Node& n) {
   if (now_ < n.tick_at) return;
   n.tick_spins = n.tick_at == now_ ? n.tick_spins + 1 : 0;
   n.tick_at = INT64_MAX;
-  const Instant due = n.mirror->next_deadline();
-  if (due == Instant::never()) return;
-  if (due.nanoseconds() > now_) {
+  const std::int64_t due = next_deadline(n);
+  if (due == INT64_MAX) return;
+  if (due > now_) {
     arm_tick(n);
     return;
   }
   step(n, core::Tick{});
   if (n.mirror == nullptr) return;
-  const Instant next = n.mirror->next_deadline();
-  n.tick_spins = next.nanoseconds() <= now_ ? n.tick_spins + 1 : 0;
+  n.tick_spins = next_deadline(n) <= now_ ? n.tick_spins + 1 : 0;
   if (n.tick_spins > 1000) fail("deadline", "next_deadline() stays in the past: the engine would spin");
 }
 
@@ -359,6 +378,8 @@ void World::on_disk_done(Node& n, std::uint32_t slot) {
   }
   const core::DiskIo io = op.io;
   const SectorRun run = op.run;
+  const int bent = tap_ == nullptr ? 0 : tap_->disk_done(n.index, slot);
+  if (bent == Tap::kHold) return;
   std::uint32_t chance = 0;
   switch (io.verb) {
     case core::DiskVerb::read:
@@ -372,7 +393,8 @@ void World::on_disk_done(Node& n, std::uint32_t slot) {
       chance = n.flush_errors;
       break;
   }
-  const bool ok = chance == 0 || !random_.chance(chance);
+  const bool ok = bent == 0 && (chance == 0 || !random_.chance(chance));
+  const int error = ok ? 0 : bent != 0 ? bent : kErrnoIo;
   core::BufferId into = io.buffer;
   if (io.verb == core::DiskVerb::read && into == 0) {
     into = buffers_.allocate(run.count);
@@ -383,14 +405,16 @@ void World::on_disk_done(Node& n, std::uint32_t slot) {
     buffers_.take_from_core(into, n.index, "failed read");
     into = 0;
   }
-  step(n, core::DiskDone{io.op, ok ? 0 : kErrnoIo, io.verb == core::DiskVerb::read ? into : 0});
+  step(n, core::DiskDone{io.op, error, io.verb == core::DiskVerb::read ? into : 0});
 }
 
 void World::on_meta_done(Node& n, std::uint32_t slot) {
   const core::OpId op = n.meta.op(slot).io.op;
-  const bool ok = n.meta_errors == 0 || !random_.chance(n.meta_errors);
+  const int bent = tap_ == nullptr ? 0 : tap_->meta_done(n.index, slot);
+  if (bent == Tap::kHold) return;
+  const bool ok = bent == 0 && (n.meta_errors == 0 || !random_.chance(n.meta_errors));
   n.meta.complete(slot, ok, random_);
-  step(n, core::MetaDone{op, ok ? 0 : kErrnoIo});
+  step(n, core::MetaDone{op, ok ? 0 : bent != 0 ? bent : kErrnoIo});
 }
 
 }  // namespace twinblock::sim

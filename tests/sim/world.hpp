@@ -23,6 +23,7 @@
 #include "tests/sim/printing.hpp"
 #include "tests/sim/scenario.hpp"
 #include "tests/sim/sparse.hpp"
+#include "tests/sim/tap.hpp"
 
 namespace twinblock::sim {
 
@@ -40,6 +41,8 @@ struct Totals {
 class World {
  public:
   World(std::uint64_t seed, int forced_class, Trace* trace);
+  // Of a script, which drives it (script.hpp) instead of run().
+  World(std::uint64_t seed, const Scenario& scenario, Trace* trace, Tap* tap);
   void run();  // throws Failure
   [[nodiscard]] std::uint64_t digest() const { return digest_; }
   [[nodiscard]] const Scenario& scenario() const { return scenario_; }
@@ -47,6 +50,14 @@ class World {
   [[nodiscard]] std::string state_text() const;
 
  private:
+  friend class Script;
+  struct Plan {
+    Random random;
+    Scenario scenario;
+  };
+  static Plan plan(std::uint64_t seed, int forced_class);
+  World(std::uint64_t seed, const Plan& plan, Trace* trace, Tap* tap);
+
   enum class Phase : std::uint8_t { genesis, faults, heal, done };
 
   // ---- world.cpp: time, nodes, turns
@@ -62,6 +73,8 @@ class World {
   void crash(Node& n, bool power);
   void on_disk_done(Node& n, std::uint32_t slot);
   void on_meta_done(Node& n, std::uint32_t slot);
+  [[nodiscard]] Instant clock(const Node& n) const { return Instant{now_ + n.clock_offset}; }
+  [[nodiscard]] std::int64_t next_deadline(const Node& n) const;  // on the world's clock
   std::int64_t jitter(std::int64_t mean);
   void mix(std::uint64_t v) {
     digest_ = (digest_ ^ v) * 0x9e3779b97f4a7c15u;
@@ -90,6 +103,7 @@ class World {
   // ---- client.cpp
   void client_turn();
   void issue(Node& n);
+  core::RequestId issue(Node& n, ClientOp::Kind kind, SectorRun run, bool fua);
   SectorRun pick_run();
   void on_reply(Node& n, const core::Reply& reply);
   void finish_read(Node& n, ClientOp& op, const core::Reply& reply);
@@ -116,6 +130,7 @@ class World {
   void perform_fault(Action a);
   void disturb_message(bool repeat, bool any_type);
   void take_backup(Node& n);
+  [[nodiscard]] bool backup_shows(const Node& n);
   void put_back(Node& n);
   void promote_confirmed();
   void begin_flow(std::uint32_t stage);
@@ -160,6 +175,7 @@ class World {
   Random random_;
   Scenario scenario_;
   Trace* trace_;
+  Tap* tap_;
   std::uint32_t sectors_;
   Buffers buffers_;
   History history_;
