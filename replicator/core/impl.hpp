@@ -20,6 +20,7 @@
 #include "replicator/core/mirror.hpp"
 #include "replicator/core/mutants.hpp"
 #include "replicator/core/range_lock.hpp"
+#include "replicator/core/status.hpp"
 #include "replicator/core/stream_ring.hpp"
 
 namespace twinblock::core {
@@ -29,7 +30,8 @@ enum class OpKind : std::uint8_t { none, read, write, zero, repair, resync, clea
 struct Op {
   OpKind kind = OpKind::none;
   bool fua = false;
-  bool zero = false;  // apply: zero instead of write
+  bool zero = false;    // apply: zero instead of write
+  bool resync = false;  // apply: from a resync
   bool may_unmap = false;
   bool locked = false;
   bool started = false;
@@ -278,7 +280,8 @@ struct Mirror::Impl {
   bool pass_ended();
   bool start_piece(bitmap::RegionRun run);
   void read_piece(OpIndex i);
-  void on_piece_read(OpIndex i, int error, BufferId buffer);
+  void on_piece_read(OpIndex i, const DiskDone& in);
+  void send_piece(OpIndex i, bool zero);
   bool pump_clear();
   void clear_piece(OpIndex i);
   void pump_resync_end();
@@ -461,6 +464,7 @@ struct Mirror::Impl {
   std::uint32_t pieces_ = 0;  // operations of kind resync and clear_bits
   std::uint64_t resync_total_bytes_ = 0;
   Fifo<SentPiece> sent_pieces_;
+  ResyncCounters resync_counters_;
   Instant resync_retry_at_ = Instant::never();
   Instant resync_budget_at_;
   std::int64_t resync_budget_ = 0;

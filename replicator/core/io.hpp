@@ -51,12 +51,18 @@ struct ClientCancel {
   RequestId request;
 };
 
+// What the engine says about the bytes of a read, so that the core need not see them.
+struct Digest {
+  bool zero = false;  // all of them are
+};
+
 // Completion of a DiskIo: exactly one for each. `error` is 0 or an errno. A read that asked the engine to
 // allocate (buffer 0) brings the buffer, also when it failed (then possibly 0).
 struct DiskDone {
   OpId op;
   int error;
   BufferId buffer;
+  Digest digest{};  // of what was read, as DiskIo::look asked; without meaning after an error
 };
 // Completion of a MetaWrite: durable, or failed.
 struct MetaDone {
@@ -112,6 +118,8 @@ using Input = std::variant<ClientRead, ClientWrite, ClientZero, ClientFlush, Cli
 
 // ---------------------------------------------------------------- outputs
 enum class DiskVerb : std::uint8_t { read, write, zero, flush };
+// What a read shall say about the bytes besides bringing them (Digest).
+enum class Look : std::uint8_t { none, zeroes };
 // One I/O on the data disk. write with fua: on stable storage when it completes. flush: everything whose
 // DiskDone was delivered before this output is on stable storage when it completes.
 // read with buffer 0: the engine allocates range.length bytes (waiting for a free buffer if it must).
@@ -122,6 +130,7 @@ struct DiskIo {
   OpId op;
   ByteRange range;
   BufferId buffer;
+  Look look = Look::none;  // of a read
 };
 // Write `bytes` (a multiple of 4 KiB) at `block` of the metadata area; durable when MetaDone says so (each
 // write is its own FUA). `bytes` stays valid and unchanged until then.

@@ -191,7 +191,7 @@ void Mirror::Impl::on_disk_done(const DiskDone& in) {
     case OpKind::repair:
       return on_repair_done(i, in.error);
     case OpKind::resync:
-      return on_piece_read(i, in.error, in.buffer);
+      return on_piece_read(i, in);
     case OpKind::apply:
       return on_apply_done(i, in.error);
     case OpKind::peer_read:

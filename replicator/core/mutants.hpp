@@ -24,6 +24,7 @@ namespace twinblock::core {
   X(target_overlap_unordered, "target lets overlapping writes race (P5)")                                  \
   X(source_overlap_unordered, "source lets overlapping writes race (P5)")                                  \
   X(resync_without_lock, "resync reads a region while a write to it is in flight (P5)")                    \
+  X(zero_piece_not_locked, "target lets a resync's zeroes race with writes to their range (P5)")           \
   X(resync_before_inconsistent, "resync writes before the inconsistent mark is durable (P8)")              \
   X(uptodate_without_flush, "target says uptodate without its flush (P8)")                                 \
   X(uptodate_before_superblock, "target says uptodate before its superblock is durable (P8)")              \

@@ -141,32 +141,41 @@ void Mirror::Impl::read_piece(OpIndex i) {
   }
   op.local_pending = true;
   ++disk_in_flight_;
-  emit(DiskIo{DiskVerb::read, false, false, disk_id(i), op.range, 0});
+  emit(DiskIo{DiskVerb::read, false, false, disk_id(i), op.range, 0, Look::zeroes});
 }
 
-void Mirror::Impl::on_piece_read(OpIndex i, int error, BufferId buffer) {
+void Mirror::Impl::on_piece_read(OpIndex i, const DiskDone& in) {
   Op& op = ops_[i];
-  op.buffer = buffer;
+  op.buffer = in.buffer;
   const bool current = op.handle == session_ && in_stream_ && !detached_;
-  if (error != 0 && current) {
+  if (in.error != 0 && current) {
     resync_error_ = true;  // its bits stay; the operator sees where
-    event(EventKind::disk_failed, Refusal::none, static_cast<std::uint64_t>(error), op.range.offset.value());
+    event(EventKind::disk_failed, Refusal::none, static_cast<std::uint64_t>(in.error),
+          op.range.offset.value());
   }
-  if (error == 0 && current && !ring_.full()) {
-    const auto bytes = static_cast<std::uint32_t>(op.range.length.value());
-    wire::Header h;
-    h.type = wire::Type::write;
-    h.flags = wire::kResync;
-    h.sequence = ring_.push({kNoOp, true, true, false, false, bytes, now_});
-    h.offset = op.range.offset.value();
-    h.length = h.wire_length = bytes;
-    send_header(h, buffer);
-    sent_pieces_.push({regions_out(op.range), h.sequence, flush_started_ + 1});
-  }
+  if (in.error == 0 && current && !ring_.full()) send_piece(i, in.digest.zero);
   release_buffer(op);
   --pieces_;
   free_op(i);
   again_ = true;
+}
+
+// REQUIRES: the range lock is held since before the read: the number given here is the place in the stream
+// that the data belongs to. Zeroes travel without a payload; the space under them stays allocated (no
+// may_unmap), as it was on the target.
+void Mirror::Impl::send_piece(OpIndex i, bool zero) {
+  const Op& op = ops_[i];
+  const auto length = static_cast<std::uint32_t>(op.range.length.value());
+  wire::Header h;
+  h.type = zero ? wire::Type::zero : wire::Type::write;
+  h.flags = wire::kResync;
+  h.wire_length = zero ? 0 : length;
+  h.sequence = ring_.push({kNoOp, true, true, false, false, h.wire_length, now_});
+  h.offset = op.range.offset.value();
+  h.length = length;
+  send_header(h, zero ? 0 : op.buffer);
+  (zero ? resync_counters_.zero_bytes : resync_counters_.sent_bytes) += length;
+  sent_pieces_.push({regions_out(op.range), h.sequence, flush_started_ + 1});
 }
 
 bool Mirror::Impl::pump_clear() {

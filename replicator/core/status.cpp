@@ -85,6 +85,7 @@ MirrorSnapshot Mirror::Impl::snapshot() const {
   s.resync_total_bytes = resync_active_ ? resync_total_bytes_ : 0;
   const std::uint64_t left = std::min(s.dirty_bytes, s.resync_total_bytes);
   s.resync_done_bytes = s.resync_total_bytes - left;
+  s.resync_counters = resync_counters_;
   s.queue_bytes = queue_bytes_;
   if (in_stream_ && unapplied_messages_ > 0) {
     for (std::uint64_t n = ring_.head(); n < ring_.next(); ++n) {

@@ -6,6 +6,12 @@
 
 namespace twinblock::core {
 
+// Bytes of the mirror that resyncs led by this node have dealt with since the process began.
+struct ResyncCounters {
+  std::uint64_t sent_bytes = 0;  // as data
+  std::uint64_t zero_bytes = 0;  // as "these are zeroes", without the data
+};
+
 struct MirrorSnapshot {
   Role role = Role::target;
   ReplicaState replica = ReplicaState::unknown;       // ours
@@ -30,6 +36,7 @@ struct MirrorSnapshot {
   std::uint64_t hot_extents = 0;
   std::uint64_t resync_total_bytes = 0;
   std::uint64_t resync_done_bytes = 0;
+  ResyncCounters resync_counters;
   std::uint64_t queue_bytes = 0;  // sent or queued, not acknowledged as applied by the peer
   Instant oldest_unacknowledged = Instant::never();
   SequenceNumber next_sequence;

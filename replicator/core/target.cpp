@@ -59,6 +59,7 @@ void Mirror::Impl::on_stream(const MessageIn& in) {
       op.buffer = in.payload;
       op.zero = h.type == wire::Type::zero;
       op.fua = (h.flags & wire::kFua) != 0;
+      op.resync = (h.flags & wire::kResync) != 0;
       op.may_unmap = (h.flags & wire::kMayUnmap) != 0;
       op.handle = h.handle;
       op.sequence = apply_popped_ + apply_.size();  // number of its entry
@@ -104,7 +105,8 @@ void Mirror::Impl::submit_apply(ApplyEntry& e) {
   }
   if (e.kind == ApplyEntry::Kind::read) e.done = true;  // not part of the prefix; its lock orders it
   const OpIndex i = e.op;
-  if (TB_MUTANT(target_overlap_unordered))
+  const bool unlocked = TB_MUTANT(zero_piece_not_locked) && ops_[i].zero && ops_[i].resync;
+  if (TB_MUTANT(target_overlap_unordered) || unlocked)
     apply_granted(i);
   else
     lock(i, e.kind == ApplyEntry::Kind::write);

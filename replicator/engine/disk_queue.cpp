@@ -1,6 +1,7 @@
 #include "replicator/engine/disk_queue.hpp"
 
 #include <cerrno>
+#include <cstring>
 
 #include "base/assert.hpp"
 
@@ -70,8 +71,20 @@ void DiskQueue::finish(Entry& entry, int result) {
   const bool short_io = request.verb != core::DiskVerb::flush && request.verb != core::DiskVerb::zero &&
                         result >= 0 && static_cast<std::uint64_t>(result) < request.range.length.value();
   const int error = result < 0 ? -result : short_io ? EIO : 0;
-  if (!expired) owner_.on_disk_done(request.id, error, request.buffer);
+  if (!expired) {
+    const bool looked = error == 0 && request.look != core::Look::none;
+    owner_.on_disk_done(request.id, error, request.buffer, looked ? look_at(request) : core::Digest{});
+  }
   if (request.buffer != ring::kNoBuffer) shard_.arena.release(request.buffer);
+}
+
+core::Digest DiskQueue::look_at(const DiskRequest& request) {
+  const auto bytes = shard_.arena.bytes(request.buffer).first(request.range.length.value());
+  core::Digest digest;
+  // Equal to itself one byte further on, and beginning with zero: all zero. memcmp stops at the first other.
+  digest.zero =
+      bytes[0] == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+  return digest;
 }
 
 void DiskQueue::expire(Instant now) {
@@ -82,7 +95,7 @@ void DiskQueue::expire(Instant now) {
     if (!entry.running || entry.serial != expiry.serial) continue;
     entry.expired = true;
     ++quarantined_;
-    owner_.on_disk_done(entry.request.id, ETIMEDOUT, entry.request.buffer);
+    owner_.on_disk_done(entry.request.id, ETIMEDOUT, entry.request.buffer, core::Digest{});
   }
 }
 

@@ -21,12 +21,14 @@ struct DiskRequest {
   core::OpId id = 0;
   ByteRange range;
   ring::BufferHandle buffer;  // read, write: the queue takes a reference of its own
+  core::Look look = core::Look::none;
 };
 
 class DiskQueueOwner {
  public:
-  // Exactly once per request, never from inside start(). `error`: 0 or an errno.
-  virtual void on_disk_done(core::OpId id, int error, ring::BufferHandle buffer) = 0;
+  // Exactly once per request, never from inside start(). `error`: 0 or an errno. `digest`: as asked for.
+  virtual void on_disk_done(core::OpId id, int error, ring::BufferHandle buffer,
+                            const core::Digest& digest) = 0;
 
  protected:
   ~DiskQueueOwner() = default;
@@ -76,6 +78,7 @@ class DiskQueue {
   };
 
   void finish(Entry& entry, int result);
+  [[nodiscard]] core::Digest look_at(const DiskRequest& request);
 
   ShardContext shard_;
   ring::Disk& disk_;

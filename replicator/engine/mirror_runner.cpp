@@ -169,13 +169,13 @@ void MirrorRunner::carry(const core::DiskIo& io) {
     shard_.waiters.add(*this);
     return;
   }
-  disk_.start({io.verb, io.fua, io.may_unmap, io.op, io.range, handle_of(io.buffer)});
+  disk_.start({io.verb, io.fua, io.may_unmap, io.op, io.range, handle_of(io.buffer), io.look});
 }
 
 bool MirrorRunner::start_read(const core::DiskIo& io) {
   const ring::BufferHandle buffer = shard_.arena.allocate(io.range.length, ring::BufferUser::kResync);
   if (buffer == ring::kNoBuffer) return false;
-  disk_.start({io.verb, false, false, io.op, io.range, buffer});
+  disk_.start({io.verb, false, false, io.op, io.range, buffer, io.look});
   return true;  // the reference goes to the core with the completion
 }
 
@@ -189,12 +189,13 @@ void MirrorRunner::on_resources() {
   }
 }
 
-void MirrorRunner::on_disk_done(core::OpId id, int error, ring::BufferHandle buffer) {
+void MirrorRunner::on_disk_done(core::OpId id, int error, ring::BufferHandle buffer,
+                                const core::Digest& digest) {
   if (error != 0) {
     control::log_error("disk.error", "an operation on the data disk failed",
                        {{"mirror", mirror()}, {"error", std::strerror(error)}});
   }
-  feed(core::DiskDone{id, error, id_of(buffer)});
+  feed(core::DiskDone{id, error, id_of(buffer), digest});
 }
 
 void MirrorRunner::carry(const core::MetaWrite& write) {

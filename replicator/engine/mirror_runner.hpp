@@ -98,7 +98,7 @@ class MirrorRunner final : public BlockExport,
     ring::MethodOp<&MetaOp::on_op> op{this};
   };
 
-  void on_disk_done(core::OpId id, int error, ring::BufferHandle buffer) override;
+  void on_disk_done(core::OpId id, int error, ring::BufferHandle buffer, const core::Digest& digest) override;
   void on_link_up(core::LinkId link) override;
   void on_link_down(core::LinkId link) override;
   void on_link_message(core::LinkId link, const wire::Header& header, std::span<const std::byte> body,

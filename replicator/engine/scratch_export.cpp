@@ -55,7 +55,7 @@ void ScratchExport::dirty_extents(ByteRange range, std::size_t, std::vector<nbd:
   out.push_back({range.length, 0});
 }
 
-void ScratchExport::on_disk_done(core::OpId id, int error, ring::BufferHandle buffer) {
+void ScratchExport::on_disk_done(core::OpId id, int error, ring::BufferHandle buffer, const core::Digest&) {
   const PieceTable::Owner owner = table_.finish(static_cast<PieceId>(id));
   const core::Status status = error == 0        ? core::Status::ok
                               : error == ENOSPC ? core::Status::no_space

@@ -22,7 +22,7 @@ class ScratchExport final : public BlockExport, private DiskQueueOwner {
   [[nodiscard]] bool idle() const noexcept { return queue_.idle(); }
 
  private:
-  void on_disk_done(core::OpId id, int error, ring::BufferHandle buffer) override;
+  void on_disk_done(core::OpId id, int error, ring::BufferHandle buffer, const core::Digest& digest) override;
 
   ShardContext shard_;
   ring::Disk& disk_;

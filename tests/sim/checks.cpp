@@ -81,7 +81,13 @@ void World::check_disk_write(Node& n, const core::DiskIo& io, SectorRun run) {
     return check_intent(n, run, "submitted");
   }
   if (n.export_open || phase_ == Phase::genesis) return;  // a repair writes what the peer has
-  const bool resync = io.buffer != 0 && buffers_.get(io.buffer).resync;
+  bool resync = io.buffer != 0 && buffers_.get(io.buffer).resync;
+  const auto same = [&](const SectorRun& z) { return z.first == run.first && z.count == run.count; };
+  const auto zeroes = std::find_if(n.resync_zeroes.begin(), n.resync_zeroes.end(), same);
+  if (io.verb == core::DiskVerb::zero && zeroes != n.resync_zeroes.end()) {
+    resync = true;
+    n.resync_zeroes.erase(zeroes);
+  }
   if (resync && !n.stays_promotable && n.meta.weakest().disk_state == DiskState::consistent) {
     fail("P8", "a resync write is submitted before \"inconsistent\" is durable in both superblock copies");
   }

@@ -118,8 +118,9 @@ struct Node {
     std::vector<std::byte> metadata;
     std::vector<std::pair<std::uint32_t, Tag>> content;  // what is durable and not zeroes
   } backup;
-  bool rolled_back = false;        // its backup was put back and no session has begun since
-  std::int64_t resync_credit = 0;  // bytes that the ceiling allows as of resync_counted_at
+  bool rolled_back = false;              // its backup was put back and no session has begun since
+  std::vector<SectorRun> resync_zeroes;  // delivered by a resync, not submitted yet
+  std::int64_t resync_credit = 0;        // bytes that the ceiling allows as of resync_counted_at
   std::int64_t resync_counted_at = 0;
   std::vector<std::uint32_t> at_risk;  // sectors that a power cut reverted while the other had them
   std::uint32_t read_errors = 0;       // per mille

@@ -215,10 +215,15 @@ void World::deliver(int from) {
   if (header->type == Type::session_start) {
     const Result<wire::SessionStartBody> body = wire::decode_session_start(scratch_);
     to.stays_promotable = body && body->stays_promotable != 0;
+    to.resync_zeroes.clear();
   }
   if (header->type == Type::state && to.export_open) {
     const Result<wire::StateBody> body = wire::decode_state(scratch_);
     to.outranked = body && body->term_seen > to.mirror->snapshot().term_own.value();
+  }
+  if (header->type == Type::zero && (header->flags & wire::kResync) != 0) {
+    to.resync_zeroes.push_back({static_cast<std::uint32_t>(header->offset / kSectorBytes),
+                                static_cast<std::uint32_t>(header->length / kSectorBytes)});
   }
   network_.release(at);
   step(to, in);

@@ -168,6 +168,7 @@ Scenario make_scenario(std::uint64_t seed, Random& random, int forced_class) {
   s.flush_ns = static_cast<std::int64_t>(100'000u << random.below(5));
   s.flush_share = static_cast<std::uint32_t>(1 + random.below(10));
   s.error_node = static_cast<int>(random.below(2));
+  if (random.one_in(6)) s.zero_share = 30;
 
   core::Policy& p = s.policy;
   p.peer_timeout = Duration::milliseconds(static_cast<std::int64_t>(200 + random.below(800)));

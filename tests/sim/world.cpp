@@ -50,8 +50,9 @@ World::World(std::uint64_t seed, const Plan& plan, Trace* trace, Tap* tap)
   const Tag initial = Tag{history_.initial_version()} << 32;
   const Tag garbage = Tag{history_.garbage_version()} << 32;
   for (const std::uint32_t spot : spots_) {
+    const bool zero = random_.one_in(4);  // in the source
     for (std::uint32_t s = spot; s < spot + scenario_.spot_sectors; ++s) {
-      nodes_[0].disk.fill(s, initial | s);
+      nodes_[0].disk.fill(s, zero ? 0 : initial | s);
       nodes_[1].disk.fill(s, garbage | s);
     }
   }
@@ -405,7 +406,16 @@ void World::on_disk_done(Node& n, std::uint32_t slot) {
     buffers_.take_from_core(into, n.index, "failed read");
     into = 0;
   }
-  step(n, core::DiskDone{io.op, error, io.verb == core::DiskVerb::read ? into : 0});
+  const core::Digest digest = ok && io.look != core::Look::none ? look_at(into) : core::Digest{};
+  step(n, core::DiskDone{io.op, error, io.verb == core::DiskVerb::read ? into : 0, digest});
+}
+
+// What the engine would say about the bytes.
+core::Digest World::look_at(core::BufferId buffer) {
+  const std::vector<Tag>& tags = buffers_.get(buffer).tags;
+  core::Digest digest;
+  digest.zero = std::all_of(tags.begin(), tags.end(), [](Tag tag) { return tag == 0; });
+  return digest;
 }
 
 void World::on_meta_done(Node& n, std::uint32_t slot) {

@@ -72,6 +72,7 @@ class World {
   void on_tick(Node& n);
   void crash(Node& n, bool power);
   void on_disk_done(Node& n, std::uint32_t slot);
+  [[nodiscard]] core::Digest look_at(core::BufferId buffer);
   void on_meta_done(Node& n, std::uint32_t slot);
   [[nodiscard]] Instant clock(const Node& n) const { return Instant{now_ + n.clock_offset}; }
   [[nodiscard]] std::int64_t next_deadline(const Node& n) const;  // on the world's clock

@@ -1,5 +1,6 @@
 #include "tests/unit/core/pair.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/overloaded.hpp"
@@ -126,7 +127,12 @@ void Pair::disk(int n, const DiskIo& io) {
       error = x.fail_flushes;
       break;
   }
-  complete(n, DiskDone{io.op, error, io.verb == DiskVerb::read ? buffer : 0});
+  Digest digest;
+  if (io.look != Look::none && error == 0) {
+    const std::vector<std::uint64_t>& tags = buffers_.at(buffer);
+    digest.zero = std::all_of(tags.begin(), tags.end(), [](std::uint64_t tag) { return tag == 0; });
+  }
+  complete(n, DiskDone{io.op, error, io.verb == DiskVerb::read ? buffer : 0, digest});
 }
 
 void Pair::carry_out(int n) {
@@ -144,6 +150,7 @@ void Pair::carry_out(int n) {
                    },
                    [&](const Send& s) {
                      if (s.link != link_ || !node(1 - n).mirror) return;
+                     x.sent.push_back(s.header);
                      bodies_.emplace_back(s.body.begin(), s.body.end());
                      BufferId copy = 0;
                      if (s.payload != 0) buffers_[copy = next_buffer_++] = buffers_.at(s.payload);

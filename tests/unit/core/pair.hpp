@@ -28,6 +28,7 @@ struct Node {
   std::vector<Event> events;
   std::map<RequestId, Reply> replies;
   std::map<CommandId, Refusal> commands;
+  std::vector<wire::Header> sent;  // on the link
   int flushes = 0;
   int record_writes = 0;
   std::uint64_t boot_id = 1;
