@@ -426,6 +426,7 @@ struct Mirror::Impl {
   bool leading_ = false;
   bool bitmap_complete_ = false;
   int prepare_stage_ = 0;
+  Metadata::Ticket record_ticket_ = 0;
   Metadata::Ticket session_ticket_ = 0;
   wire::SessionStartBody start_body_;
   std::vector<std::byte> body_;                   // scratch for encoding

@@ -130,6 +130,7 @@ void Metadata::pump(Outputs& out) {
     emit_superblock(out, 0);
   }
   if (pages_wanted()) emit_pages(out);
+  if (!record_in_flight_ && relied_record_due()) emit_record(out);
   if (!record_in_flight_ && log_rewrites_ > 0 && log_rewrites_allowed_) {
     --log_rewrites_;
     emit_record(out);
@@ -153,6 +154,7 @@ void Metadata::emit_record(Outputs& out) {
   const std::size_t n = intents.begin_record(record_extents_);
   record.hot = std::span{record_extents_}.first(n);
   record.relied = relied_;
+  relied_submitted_ = relied_count_;
   encode_intent_record(record, superblock, record_buffer_);
   record_in_flight_ = true;
   record_wanted_ = false;
@@ -163,6 +165,9 @@ void Metadata::emit_record(Outputs& out) {
 
 void Metadata::emit_pages(Outputs& out) {
   for (std::size_t b = 0; b < kPageBuffers && pages_wanted(); ++b) {
+    // One record names no more than that; at the start the log may not be written yet.
+    if (log_rewrites_allowed_ && relied_count_ - relied_submitted_ + kPageBuffers > bitmap::kReliedPagesMax)
+      return;
     if (page_buffer_used_[b]) continue;
     std::size_t i = pages_.size();
     for (std::size_t n = 0; n < pages_.size(); ++n) {
@@ -192,6 +197,14 @@ void Metadata::note_page_durable(std::size_t i, std::uint64_t sequence) {
   std::erase_if(relied_, [&](const bitmap::ReliedPage& r) { return r.page == index; });
   if (relied_.size() == bitmap::kReliedPagesMax) relied_.erase(relied_.begin());
   relied_.push_back({index, sequence});
+  ++relied_count_;
+  if (relied_count_ - relied_submitted_ >= bitmap::kReliedPagesMax / 2) relied_wanted_ = relied_count_;
+}
+
+Metadata::Ticket Metadata::record_pages() {
+  TB_ASSERT(log_rewrites_allowed_);
+  relied_wanted_ = relied_count_;
+  return relied_wanted_;
 }
 
 bool Metadata::on_done(OpId op, int error) {
@@ -211,6 +224,7 @@ bool Metadata::on_done(OpId op, int error) {
     case Kind::record:
       record_in_flight_ = false;
       intents.end_record(error == 0);
+      if (error == 0) relied_durable_ = relied_submitted_;
       break;
     case Kind::page: {
       Page& page = pages_[page_of_buffer_[low]];

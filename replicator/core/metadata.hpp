@@ -46,11 +46,18 @@ class Metadata {
   // Asks for the pages of this extent to be written.
   void want_extent_pages(ExtentIndex e);
 
+  // Until a record of the log names a page, a disk that lost its newest write cannot be told from one that
+  // never got it (P11). What is built on the pages that are durable now waits for pages_recorded(ticket).
+  // REQUIRES: forget_recovered_log() was called.
+  Ticket record_pages();
+  [[nodiscard]] bool pages_recorded(Ticket t) const { return relied_durable_ >= t; }
+
   // ---- intent log
   void want_record() { record_wanted_ = true; }
   // The newest durable record equals memory.
   [[nodiscard]] bool log_settled() const {
-    return !intents.changed() && !record_in_flight_ && !record_wanted_ && log_rewrites_ == 0;
+    return !intents.changed() && !record_in_flight_ && !record_wanted_ && log_rewrites_ == 0 &&
+           !relied_record_due();
   }
   // After recovery, once the bits of what was hot are durable: the log may forget it. A ring with unreadable
   // records is written over completely, or they would make everything hot again at the next start.
@@ -91,6 +98,9 @@ class Metadata {
   void emit_record(Outputs& out);
   void emit_pages(Outputs& out);
   void note_page_durable(std::size_t i, std::uint64_t sequence);
+  [[nodiscard]] bool relied_record_due() const {
+    return log_rewrites_allowed_ && relied_submitted_ < relied_wanted_;
+  }
 
   NodeIndex peer_;
   std::uint64_t superblock_sequence_;
@@ -108,6 +118,10 @@ class Metadata {
   std::array<std::byte, 2 * bitmap::kBlockSize> record_buffer_{};
   std::vector<ExtentIndex> record_extents_;
   std::vector<bitmap::ReliedPage> relied_;  // recently written pages, oldest first
+  Ticket relied_count_ = 0;                 // pages written
+  Ticket relied_submitted_ = 0;             // of them, named by a record that was submitted
+  Ticket relied_durable_ = 0;               // named by a durable one
+  Ticket relied_wanted_ = 0;                // to be named
 
   std::vector<Page> pages_;  // of the peer's slot
   std::vector<std::uint64_t> page_sequences_;

@@ -1,7 +1,8 @@
 // From the verdict to the stream.
 //
-// Leader:    bits of both merged ─▶ pages durable ─▶ superblock {base generation, what the peer has} ─▶
-//            session_start ─▶ session_ready received ─▶ the peer is in the stream from the next number on
+// Leader:    bits of both merged ─▶ pages durable ─▶ named by a record ─▶ superblock {base generation, what
+//            the peer has} ─▶ session_start ─▶ session_ready received ─▶ the peer is in the stream from the
+//            next number on
 // Follower:  session_start ─▶ superblock {term, inconsistent + where from} ─▶ own bits cleared ─▶
 // session_ready
 //
@@ -107,6 +108,11 @@ bool Mirror::Impl::pump_prepare() {
       numbering_ = false;
     }
     if (!meta_.pages_durable() || !sequences_ready()) return false;
+    record_ticket_ = meta_.record_pages();  // the peer is about to forget its own bits
+    prepare_stage_ = 1;
+  }
+  if (prepare_stage_ == 1) {
+    if (!meta_.pages_recorded(record_ticket_)) return false;
     const bool same = verdict_.kind == VerdictKind::in_sync || verdict_.stays_promotable;
     remember_peer();
     bitmap::PeerRecord& p = peer();
@@ -129,7 +135,7 @@ bool Mirror::Impl::pump_prepare() {
     sb().term_seen = std::max(sb().term_seen, Term{peer_state_.term_seen});
     reserve_sequences();
     session_ticket_ = degrade_ticket_ = meta_.superblock_changed();
-    prepare_stage_ = 1;
+    prepare_stage_ = 2;
     return true;
   }
   if (!meta_.superblock_durable(session_ticket_)) return false;

@@ -470,6 +470,35 @@ TEST(Regression, RepairNeverWritesWhatThePeerHadBefore) {
   EXPECT_EQ(p.node(1).data[0], 9u);
 }
 
+// The leader of a resync takes over the other's hot extents; its disk loses the page with them; both crash.
+// Nobody else knows any more what differs, so the loss has to be noticed.
+TEST(Regression, LostPageWithTheBitsOfThePeerIsNoticed) {
+  constexpr std::uint64_t kPage = 66;  // of slot 0, at node 1
+  Pair p;
+  p.make_source(0);
+  p.write(0, 0, 8, 3);
+  p.run();
+  p.crash(0);
+  p.node(0).data[0] = 99;  // a power cut took what had not been flushed
+  p.node(1).lost_block = kPage;
+  p.node(0).hold_disk = true;  // the resync does not get far
+  p.reboot(0);
+  p.advance(Duration::milliseconds(100));
+  ASSERT_TRUE(p.saw(1, EventKind::resync_started));
+  ASSERT_EQ(p.status(0).replica, ReplicaState::inconsistent);
+  p.crash(0);
+  p.crash(1);
+  p.node(1).lost_block.reset();
+  p.node(0).hold_disk = false;
+  p.node(0).data[0] = 99;
+  p.boot(1);
+  p.boot(0);
+  p.advance(Duration::seconds(30));
+  EXPECT_EQ(p.status(0).replica, ReplicaState::uptodate);
+  EXPECT_EQ(p.node(0).data[0], 3u);
+  EXPECT_EQ(p.node(0).data, p.node(1).data);
+}
+
 TEST(Regression, DetachedSourceAnswersWhatThePeerNeverConfirmed) {
   Pair p;
   p.make_source(0);

@@ -143,8 +143,9 @@ void Pair::carry_out(int n) {
     std::visit(overloaded{
                    [&](const DiskIo& io) { disk(n, io); },
                    [&](const MetaWrite& w) {
-                     std::memcpy(x.area.data() + w.block * bitmap::kBlockSize, w.bytes.data(),
-                                 w.bytes.size());
+                     if (x.lost_block != w.block)
+                       std::memcpy(x.area.data() + w.block * bitmap::kBlockSize, w.bytes.data(),
+                                   w.bytes.size());
                      if (w.bytes.size() > bitmap::kBlockSize) ++x.record_writes;
                      x.inputs.push_back(MetaDone{w.op, 0});
                    },

@@ -31,6 +31,7 @@ struct Node {
   std::vector<wire::Header> sent;  // on the link
   int flushes = 0;
   int record_writes = 0;
+  std::optional<std::uint64_t> lost_block;  // metadata writes there are reported as done and do not land
   std::uint64_t boot_id = 1;
 };
 
