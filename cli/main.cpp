@@ -66,6 +66,10 @@ void add_timeout(CLI::App* verb, Arguments& args) {
       ->check(CLI::Range(0u, 86400u));
 }
 
+void add_client_force(CLI::App* verb, Arguments& args) {
+  verb->add_flag("--force", args.command.options.force, "although NBD clients are connected: cut them off");
+}
+
 void add_changing_verbs(CLI::App& app, Arguments& args) {
   auto& options = args.command.options;
   auto* create = add_verb(app, args, "create", "make this node's replica of a mirror: its metadata");
@@ -74,7 +78,9 @@ void add_changing_verbs(CLI::App& app, Arguments& args) {
   create->add_flag("--force", options.force,
                    "although the disk or the metadata holds something else already");
   add_verb(app, args, "up", "start a mirror");
-  add_timeout(add_verb(app, args, "down", "stop a mirror on this node"), args);
+  auto* down = add_verb(app, args, "down", "stop a mirror on this node");
+  add_client_force(down, args);
+  add_timeout(down, args);
   auto* set =
       add_verb(app, args, "set", "change policies until the daemon ends (the configuration file keeps them)");
   set->add_option("KEY=VALUE", args.settings, "e.g. mode=async; an unknown key gets the list of keys")
@@ -84,13 +90,16 @@ void add_changing_verbs(CLI::App& app, Arguments& args) {
   resolve->add_flag("--discard", args.discard, "this node's data since the split is given up");
   auto* switchover = add_verb(app, args, "switchover", "hand the source role over in an orderly way");
   switchover->add_option("--to", options.node, "the node that becomes source");
+  add_client_force(switchover, args);
   add_timeout(switchover, args);
   auto* promote = add_verb(app, args, "promote", "make this node the source");
   promote->add_option("--confirm-dead", options.confirm_dead,
                       "you vouch that this node is down and stays down");
   promote->add_flag("--force", options.force, "accept the loss of data that is said to be missing here");
   add_timeout(promote, args);
-  add_timeout(add_verb(app, args, "demote", "make this node a target"), args);
+  auto* demote = add_verb(app, args, "demote", "make this node a target");
+  add_client_force(demote, args);
+  add_timeout(demote, args);
   add_verb(app, args, "pause", "stop sending to the peer, keep the link");
   add_verb(app, args, "resume", "send to the peer again");
   add_verb(app, args, "connect", "bring the link up");

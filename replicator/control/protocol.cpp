@@ -94,6 +94,7 @@ json::value value_of(const MirrorStatus& mirror) {
                       {"term", mirror.term},
                       {"size", mirror.size},
                       {"nbd", utf8(mirror.nbd)},
+                      {"nbd_clients", mirror.nbd_clients},
                       {"replica", to_string(mirror.replica)},
                       {"redundancy", mirror.redundancy},
                       {"peers", std::move(peers)},
@@ -326,6 +327,7 @@ MirrorStatus read_mirror(Reader& in) {
   in.read("term", mirror.term);
   in.read("size", mirror.size);
   in.read("nbd", mirror.nbd);
+  in.read("nbd_clients", mirror.nbd_clients, false);
   in.read("replica", mirror.replica);
   in.read("redundancy", mirror.redundancy);
   in.read_array("peers", mirror.peers, read_peer);

@@ -119,8 +119,9 @@ struct MirrorStatus {
   Mode mode{Mode::kSync};
   std::uint64_t generation{};  // JSON: 16 hex digits; 0: none yet
   std::uint64_t term{};
-  std::uint64_t size{};  // bytes of the mirror
-  std::string nbd;       // address clients connect to
+  std::uint64_t size{};         // bytes of the mirror
+  std::string nbd;              // address clients connect to
+  std::uint32_t nbd_clients{};  // connections that hold the export open
   ReplicaState replica{ReplicaState::kUnknown};
   std::uint32_t redundancy{};  // current copies of the acknowledged data, the local one included
   std::vector<PeerStatus> peers;
@@ -146,7 +147,7 @@ struct StatusReply {
 // The JSON body of POST /v1/mirrors/MIRROR/VERB; each verb reads the ones that concern it.
 struct CommandOptions {
   std::string confirm_dead;                 // promote: the operator vouches for this node
-  bool force{};                             // promote, create
+  bool force{};                             // promote, create; demote, switchover, down: cut clients off
   bool full{};                              // resync: everything, not only the bitmap
   bool source{};                            // create: this replica has the data
   std::optional<std::uint64_t> size_bytes;  // create: make a data file of this size

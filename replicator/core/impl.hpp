@@ -315,6 +315,7 @@ struct Mirror::Impl {
   void resume_by_itself();
   void on_resolve(const Command& in, Resolution resolution);
   void on_switchover(const Command& in);
+  void on_switchover_request(const MessageIn& in);
   void on_pause(CommandId id, bool pause);
   void on_resync_command(const Command& in);
 
@@ -447,6 +448,7 @@ struct Mirror::Impl {
   std::uint64_t peer_reads_ = 0;  // asked of the follower, not answered
   std::uint64_t unapplied_bytes_ = 0;
   std::uint64_t queue_bytes_ = 0;  // of them, what clients wrote
+  bool clients_present_ = false;   // somebody holds the export open
   bool track_restart_ = false;     // queue policy `track` stopped the stream: begin again by ourselves
   bool paused_ = false;
   bool peer_paused_ = false;

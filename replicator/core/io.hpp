@@ -50,6 +50,11 @@ struct ClientFlush {
 struct ClientCancel {
   RequestId request;
 };
+// Whether clients hold the export open, as of now. Given before a command and before a message that asks for
+// the source role; without it nobody does.
+struct ClientsPresent {
+  bool any;
+};
 
 // What the engine says about the bytes of a read, so that the core need not see them.
 struct Digest {
@@ -107,14 +112,14 @@ enum class Verb : std::uint8_t {
 struct Command {
   CommandId id;
   Verb verb;
-  bool force = false;         // promote
+  bool force = false;         // promote; demote, switchover and stop: although clients are connected
   bool confirm_dead = false;  // promote: the operator vouches that the peer is dead
   bool full = false;          // resync
   Policy policy{};            // set_policy: the whole new policy
 };
 
-using Input = std::variant<ClientRead, ClientWrite, ClientZero, ClientFlush, ClientCancel, DiskDone, MetaDone,
-                           LinkUp, LinkDown, MessageIn, Tick, Command>;
+using Input = std::variant<ClientRead, ClientWrite, ClientZero, ClientFlush, ClientCancel, ClientsPresent,
+                           DiskDone, MetaDone, LinkUp, LinkDown, MessageIn, Tick, Command>;
 
 // ---------------------------------------------------------------- outputs
 enum class DiskVerb : std::uint8_t { read, write, zero, flush };

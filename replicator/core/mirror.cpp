@@ -145,6 +145,7 @@ void Mirror::Impl::step(Instant now, const Input& in, Outputs& out) {
                  },
                  [&](const ClientFlush& m) { on_client_flush(m); },
                  [&](const ClientCancel& m) { on_client_cancel(m); },
+                 [&](const ClientsPresent& m) { clients_present_ = m.any; },
                  [&](const DiskDone& m) { on_disk_done(m); },
                  [&](const MetaDone& m) { on_meta_done(m); },
                  [&](const LinkUp& m) { on_link_up(m.link); },

@@ -24,6 +24,7 @@ void Mirror::Impl::on_command(const Command& in) {
     case Verb::demote:
       if (role_ == Role::target && !promote_.active) return finish_command(in.id, Refusal::not_source);
       if (role_ != Role::source) return finish_command(in.id, Refusal::busy);
+      if (clients_present_ && !in.force) return finish_command(in.id, Refusal::clients_connected);
       return begin_demote(in.id, false, false);
     case Verb::switchover:
       return on_switchover(in);
@@ -342,6 +343,7 @@ void Mirror::Impl::on_switchover(const Command& in) {
     if (!in_ack_set_)
       return finish_command(in.id, in_stream_ ? Refusal::resync_running : Refusal::not_connected);
     if (resync_active_) return finish_command(in.id, Refusal::resync_running);
+    if (clients_present_ && !in.force) return finish_command(in.id, Refusal::clients_connected);
     return begin_demote(in.id, true, false);
   }
   if (role_ != Role::target || promote_.active || switchover_command_ != 0) {
@@ -351,7 +353,16 @@ void Mirror::Impl::on_switchover(const Command& in) {
   if (!replica_uptodate_) return finish_command(in.id, Refusal::resync_running);
   switchover_command_ = in.id;
   switchover_deadline_ = now_ + policy().peer_timeout * 8;
-  send(wire::Type::switchover_request);
+  send(wire::Type::switchover_request, 0, static_cast<std::uint8_t>(in.force ? wire::kForce : 0));
+}
+
+// The target asks us to hand over.
+void Mirror::Impl::on_switchover_request(const MessageIn& in) {
+  if (role_ != Role::source || !in_ack_set_ || resync_active_) return send(wire::Type::term_nack);
+  if (clients_present_ && (in.header.flags & wire::kForce) == 0) {
+    return send(wire::Type::term_nack, 0, wire::kClientsConnected);
+  }
+  begin_demote(0, true, false);
 }
 
 void Mirror::Impl::begin_demote(CommandId id, bool take_over, bool stopping) {

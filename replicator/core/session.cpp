@@ -214,14 +214,14 @@ void Mirror::Impl::dispatch_control(const MessageIn& in) {
     case wire::Type::term_nack:
       if (promote_.active && promote_.stage == 3) abort_promote(Refusal::peer_refused);
       if (switchover_command_ != 0) {
-        finish_command(switchover_command_, Refusal::peer_refused);
+        const bool held = (h.flags & wire::kClientsConnected) != 0;
+        finish_command(switchover_command_, held ? Refusal::clients_connected : Refusal::peer_refused);
         switchover_command_ = 0;
         switchover_deadline_ = Instant::never();
       }
       return;
     case wire::Type::switchover_request:
-      if (role_ != Role::source || !in_ack_set_ || resync_active_) return send(wire::Type::term_nack);
-      return begin_demote(0, true, false);
+      return on_switchover_request(in);
     case wire::Type::paused:
       if (!hello_received_) return close_link(Refusal::bad_message);
       peer_paused_ = true;

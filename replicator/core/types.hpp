@@ -122,7 +122,9 @@ enum class Refusal : std::uint8_t {
   resync_running,
   no_peer_data,
   metadata_failed,
-  unsupported
+  unsupported,
+  clients_connected  // the export is held open
 };
+inline constexpr int kRefusalCount = static_cast<int>(Refusal::clients_connected) + 1;
 
 }  // namespace twinblock::core

@@ -98,7 +98,7 @@ class Engine final : public control::ControlBackend, private TurnMember {
   void do_create(Entry& entry, const control::Command& command, control::CommandCallback callback);
   void do_check(Entry& entry, control::CommandCallback callback);
   void do_up(Entry& entry, control::CommandCallback callback);
-  void do_down(Entry& entry, control::CommandCallback callback);
+  void do_down(Entry& entry, const control::Command& command, control::CommandCallback callback);
   void do_set(Entry& entry, const control::Command& command, control::CommandCallback callback);
   void do_explain(Entry& entry, control::CommandCallback callback);
   void do_dump(Entry& entry, control::CommandCallback callback);

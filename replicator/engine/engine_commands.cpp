@@ -136,6 +136,7 @@ control::MirrorStatus Engine::status_of(Entry& entry) {
   if (entry.runner) {
     status = running_status(entry.runner->snapshot(), entry.policy, entry.config, facts_of(entry));
     status.nbd = entry.runner->nbd_address();
+    status.nbd_clients = static_cast<std::uint32_t>(entry.runner->client_count());
     status.size = entry.runner->superblock().geometry.size.value();
     const IoCounters io = entry.runner->io_counters();
     status.counters = {io.reads, io.writes, io.read_bytes, io.written_bytes, io.flushes};
@@ -199,7 +200,7 @@ void Engine::do_execute(control::Command command, control::CommandCallback callb
     case control::Verb::kUp:
       return do_up(*entry, std::move(callback));
     case control::Verb::kDown:
-      return do_down(*entry, std::move(callback));
+      return do_down(*entry, command, std::move(callback));
     case control::Verb::kSet:
       return do_set(*entry, command, std::move(callback));
     case control::Verb::kExplain:
@@ -284,7 +285,12 @@ void Engine::do_up(Entry& entry, control::CommandCallback callback) {
   }
 }
 
-void Engine::do_down(Entry& entry, control::CommandCallback callback) {
+void Engine::do_down(Entry& entry, const control::Command& command, control::CommandCallback callback) {
+  if (entry.runner && entry.phase == Phase::kRunning && !command.options.force &&
+      entry.runner->client_count() > 0) {
+    callback(result_of(core::Refusal::clients_connected, entry.config));
+    return;
+  }
   if (entry.phase == Phase::kStopped || entry.phase == Phase::kFailed) {
     entry.phase = Phase::kStopped;
     entry.problem = {};
@@ -328,9 +334,8 @@ void Engine::do_explain(Entry& entry, control::CommandCallback callback) {
     const core::MirrorSnapshot snapshot = entry.runner->snapshot();
     const control::MirrorStatus status =
         running_status(snapshot, entry.policy, entry.config, facts_of(entry));
-    control::CommandResult result =
-        done(explain_text(entry.runner->superblock(), entry.config, snapshot, status.reason,
-                          entry.runner->peer_state()));
+    control::CommandResult result = done(explain_text(entry.runner->superblock(), entry.config, snapshot,
+                                                      status.reason, entry.runner->peer_state()));
     result.data = explain_json(entry.runner->superblock(), peer, snapshot, entry.runner->peer_state());
     callback(result);
     return;

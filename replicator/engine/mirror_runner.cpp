@@ -74,6 +74,7 @@ Result<void> MirrorRunner::start() {
 }
 
 void MirrorRunner::command(const core::Command& command) {
+  feed(core::ClientsPresent{client_count() > 0});
   feed(command);
 }
 
@@ -282,6 +283,7 @@ void MirrorRunner::on_link_down(core::LinkId link) {
 void MirrorRunner::on_link_message(core::LinkId link, const wire::Header& header,
                                    std::span<const std::byte> body, ring::BufferHandle payload) {
   if (header.type == wire::Type::hello) compare_config(body);
+  if (header.type == wire::Type::switchover_request) feed(core::ClientsPresent{client_count() > 0});
   feed(core::MessageIn{link, header, body, id_of(payload)});
 }
 

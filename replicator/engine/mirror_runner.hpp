@@ -68,7 +68,7 @@ class MirrorRunner final : public BlockExport,
   [[nodiscard]] const wire::StateBody* peer_state() const { return core_.peer_state(); }
   [[nodiscard]] const PeerLink& link() const noexcept { return link_; }
   [[nodiscard]] std::string nbd_address() const { return server_.address(); }
-  [[nodiscard]] std::size_t client_count() const noexcept { return server_.connection_count(); }
+  [[nodiscard]] std::size_t client_count() const { return server_.client_count(); }
   [[nodiscard]] const std::string& mirror() const noexcept { return plan_.core.mirror_name; }
   // Disk operations that timed out and have not come back.
   [[nodiscard]] std::uint32_t quarantined() const noexcept { return disk_.quarantined(); }

@@ -47,6 +47,8 @@ class NbdConnection final : private ring::StreamHandler, private PieceClient, pr
   // Closes a client that does not get through the handshake, or that does not take its answers.
   void check_deadlines(Instant now, Duration handshake_max, Duration stall_max);
   [[nodiscard]] bool finished() const noexcept { return finished_; }
+  // The client chose the export and has not said goodbye.
+  [[nodiscard]] bool serving() const noexcept { return export_ != nullptr && !draining_ && !finished_; }
 
  private:
   static constexpr std::size_t kRequestCount = 128;

@@ -88,6 +88,12 @@ void NbdServer::on_check() {
   if (!connections_.empty()) shard_.loop.arm(check_timer_, shard_.loop.now() + kCheckInterval);
 }
 
+std::size_t NbdServer::client_count() const {
+  return static_cast<std::size_t>(
+      std::count_if(connections_.begin(), connections_.end(),
+                    [](const std::unique_ptr<NbdConnection>& connection) { return connection->serving(); }));
+}
+
 void NbdServer::drop_clients() {
   for (const auto& connection : connections_) connection->stop();
 }

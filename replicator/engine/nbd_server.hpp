@@ -43,7 +43,8 @@ class NbdServer final : private ring::ListenerHandler,
   void close(std::function<void()> closed);
   // Does not wait for clients to take their answers. REQUIRES: close() was called.
   void abort();
-  [[nodiscard]] std::size_t connection_count() const noexcept { return connections_.size(); }
+  // Connections that hold the export open; who only asks what there is does not count.
+  [[nodiscard]] std::size_t client_count() const;
 
  private:
   void on_accept(ring::Listener& listener, int fd) override;

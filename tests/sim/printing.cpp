@@ -130,6 +130,7 @@ std::string describe(const core::Input& in) {
           },
           [](const core::ClientFlush& i) { return "<- flush r" + num(i.request); },
           [](const core::ClientCancel& i) { return "<- cancel r" + num(i.request); },
+          [](const core::ClientsPresent& i) { return std::string{i.any ? "<- clients" : "<- no clients"}; },
           [](const core::DiskDone& i) {
             return "<- disk done " + op_name(i.op) + " error " + std::to_string(i.error);
           },

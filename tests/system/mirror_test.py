@@ -160,6 +160,32 @@ def test_switchover_and_back(d):
         p.compare()
 
 
+def test_connected_clients_are_not_cut_off_unasked(d):
+    need_nbd()
+    import nbd
+    with pair(d) as p:
+        p.create()
+        client = p.alpha.handle()
+        assert p.alpha.status()["nbd_clients"] == 1, p.alpha.status()
+        for node, verb in ((p.alpha, "demote"), (p.alpha, "switchover"), (p.beta, "switchover"), (p.alpha, "down")):
+            refused = node.cli(verb, "data", check=False)
+            text = refused.stdout
+            assert refused.returncode == 3 and "--force" in text, (verb, refused.returncode, text)
+            assert p.alpha.status()["role"] == "source"
+            client.pwrite(b"z" * 4096, 0)    # nothing was changed for the client
+        p.beta.cli("switchover", "data", "--force")
+        p.wait_synced(p.beta)
+        try:
+            client.pwrite(b"y" * 4096, 0)
+            raise AssertionError("the old source took a write")
+        except nbd.Error:
+            pass
+        assert p.beta.status()["nbd_clients"] == 0
+        p.beta.cli("switchover", "data")     # nobody is connected any more
+        p.wait_synced(p.alpha)
+        p.compare()
+
+
 def test_pause_and_resume(d):
     need_nbd()
     with pair(d) as p:

@@ -31,7 +31,8 @@ constexpr std::uint32_t kWireLengthMask = (1u << kWireLengthBits) - 1;
 static_assert(kPayloadSizeMax <= kWireLengthMask && kBodySizeMax <= kPayloadSizeMax);
 
 constexpr std::uint8_t kOptionalBit = 0x80;
-constexpr std::uint8_t kFlagsKnown = kFua | kResync | kMayUnmap | kFailed | kTakeOver;
+constexpr std::uint8_t kFlagsKnown =
+    kFua | kResync | kMayUnmap | kFailed | kTakeOver | kForce | kClientsConnected;
 
 // What `length` and `wire_length` mean.
 enum class Form : std::uint8_t {

@@ -66,11 +66,13 @@ enum class Type : std::uint8_t {
 };
 
 enum Flag : std::uint8_t {
-  kFua = 1,        // write, zero: stable when applied
-  kResync = 2,     // write, zero: from resync, not an application
-  kMayUnmap = 4,   // zero: the range may be deallocated
-  kFailed = 8,     // read_reply: could not be read
-  kTakeOver = 16,  // demoted
+  kFua = 1,                // write, zero: stable when applied
+  kResync = 2,             // write, zero: from resync, not an application
+  kMayUnmap = 4,           // zero: the range may be deallocated
+  kFailed = 8,             // read_reply: could not be read
+  kTakeOver = 16,          // demoted
+  kForce = 32,             // switchover_request: although clients are connected
+  kClientsConnected = 64,  // term_nack, answering switchover_request: that is why
 };
 
 enum class Codec : std::uint8_t { none = 0 };  // later: lz4, zstd

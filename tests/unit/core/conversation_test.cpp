@@ -142,6 +142,29 @@ TEST(Conversation, PlannedSwitchoverLosesNothingAndMovesTheRole) {
   EXPECT_EQ(p.status(0).generation, p.status(1).generation);
 }
 
+// Somebody who mounted the export must not lose it to a command that was not meant to take it away.
+TEST(Conversation, ConnectedClientsKeepTheSourceUnlessForced) {
+  Pair p;
+  p.make_source(0);
+  Command forced = verb(Verb::switchover);
+  forced.force = true;
+  p.node(0).inputs.push_back(ClientsPresent{true});
+  EXPECT_EQ(p.command(0, verb(Verb::demote)), Refusal::clients_connected);
+  EXPECT_EQ(p.command(0, verb(Verb::switchover)), Refusal::clients_connected);
+  EXPECT_EQ(p.command(1, verb(Verb::switchover)), Refusal::clients_connected);
+  EXPECT_EQ(p.status(0).role, Role::source);
+  EXPECT_TRUE(p.node(0).export_open);
+  const RequestId w = p.write(0, 0, 8, 3);
+  p.run();
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+  EXPECT_EQ(p.command(1, forced), Refusal::none);
+  EXPECT_EQ(p.status(1).role, Role::source);
+  EXPECT_EQ(p.status(0).role, Role::target);
+  EXPECT_FALSE(p.node(0).export_open);
+  EXPECT_EQ(p.node(1).data[0], 3u);
+  EXPECT_EQ(p.command(1, verb(Verb::switchover)), Refusal::none);  // nobody is connected there
+}
+
 TEST(Conversation, BothWroteAloneIsSplitBrainUntilResolved) {
   Pair p;
   p.make_source(0);
