@@ -300,6 +300,7 @@ struct Mirror::Impl {
   bool pump_promote();
   void persist_promotion();
   void abort_promote(Refusal why);
+  void give_up_term(Refusal why);
   void become_source();
   void begin_demote(CommandId id, bool take_over, bool stopping);
   bool pump_demote();

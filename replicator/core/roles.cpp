@@ -154,6 +154,13 @@ void Mirror::Impl::abort_promote(Refusal why) {
   again_ = true;
 }
 
+// Our term came to nothing, but is on record here: messages of the session's leader are older now, and it
+// does not know. A new round tells it.
+void Mirror::Impl::give_up_term(Refusal why) {
+  abort_promote(why);
+  if (streaming() && !detached_ && !meta_.failed()) start_round();
+}
+
 bool Mirror::Impl::pump_promote() {
   if (!promote_.active) return false;
   const bool late = now_ >= promote_.deadline;
@@ -207,7 +214,7 @@ bool Mirror::Impl::pump_promote() {
       return true;
     case 4:
       if (meta_.failed() || detached_ || late) {
-        abort_promote(late ? Refusal::timeout : Refusal::replica_failed);
+        give_up_term(late ? Refusal::timeout : Refusal::replica_failed);
         return true;
       }
       if (!apply_idle() && !TB_MUTANT(promote_before_drain)) return false;
@@ -220,7 +227,7 @@ bool Mirror::Impl::pump_promote() {
         return true;
       }
       if (!late) return false;
-      abort_promote(Refusal::timeout);
+      give_up_term(Refusal::timeout);
       return true;
   }
 }
@@ -282,8 +289,9 @@ void Mirror::Impl::on_term_taken(const MessageIn& in) {
   if (follow_ups_.size() >= 8) return close_link(Refusal::bad_message);  // nobody takes that many at once
   const bool sane = streaming() && term_owner(theirs) == config_.peer && theirs > sb().term_seen &&
                     theirs.value() < kNumberMax;
-  const bool mine_first =
-      role_ != Role::target || (promote_.active && promote_.stage >= 2 && sb().term_own > theirs);
+  // Of two that are being promoted at once the higher term goes on.
+  const bool mine_higher = promote_.active && promote_.stage >= 2 && sb().term_own > theirs;
+  const bool mine_first = role_ == Role::source || role_ == Role::demoting || mine_higher;
   if (!sane || mine_first) return send(wire::Type::term_nack);
   if (promote_.active) abort_promote(Refusal::peer_took_term);
   demoted_heard_ = false;

@@ -212,7 +212,7 @@ void Mirror::Impl::dispatch_control(const MessageIn& in) {
       again_ = true;
       return;
     case wire::Type::term_nack:
-      if (promote_.active && promote_.stage == 3) abort_promote(Refusal::peer_refused);
+      if (promote_.active && promote_.stage == 3) give_up_term(Refusal::peer_refused);
       if (switchover_command_ != 0) {
         const bool held = (h.flags & wire::kClientsConnected) != 0;
         finish_command(switchover_command_, held ? Refusal::clients_connected : Refusal::peer_refused);
@@ -390,10 +390,10 @@ void Mirror::Impl::on_state(const MessageIn& in) {
   peer_state_known_ = true;
   state_received_ = true;
   again_ = true;
-  note_peer_terms();
   if (promote_.active && promote_.stage >= 2 && body->term_seen > sb().term_own.value()) {
     abort_promote(Refusal::peer_took_term);
   }
+  note_peer_terms();
   // Somebody was promoted behind our back: whoever fenced us may write already.
   if (acting_source() && body->term_seen > sb().term_own.value() && !TB_MUTANT(older_term_accepted)) depose();
 }

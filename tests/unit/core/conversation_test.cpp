@@ -522,6 +522,30 @@ TEST(Regression, LostPageWithTheBitsOfThePeerIsNoticed) {
   EXPECT_EQ(p.node(0).data, p.node(1).data);
 }
 
+// Both are promoted at the same moment. Their terms cross on the wire; refused by both, they left the session
+// with a leader whose messages the other dropped as those of an older term, for good.
+TEST(Regression, OfTwoPromotedAtOnceOneBecomesSource) {
+  Policy policy;
+  policy.after_restart = AfterRestart::target;
+  Pair p{policy};
+  p.make_source(0);
+  ASSERT_EQ(p.command(0, verb(Verb::demote)), Refusal::none);
+  for (int n = 0; n < 2; ++n) {
+    Command c = verb(Verb::promote);
+    c.id = 1000;
+    p.node(n).inputs.push_back(c);
+  }
+  p.advance(Duration::seconds(60));
+  EXPECT_NE(p.node(0).export_open, p.node(1).export_open);
+  const int source = p.node(0).export_open ? 0 : 1;
+  EXPECT_EQ(p.node(source).commands[1000], Refusal::none);
+  EXPECT_NE(p.node(1 - source).commands[1000], Refusal::none);
+  const RequestId w = p.write(source, 0, 8, 7);
+  p.run();
+  EXPECT_EQ(p.answer(source, w), Status::ok);
+  EXPECT_EQ(p.node(1 - source).data[0], 7u);
+}
+
 TEST(Regression, DetachedSourceAnswersWhatThePeerNeverConfirmed) {
   Pair p;
   p.make_source(0);
