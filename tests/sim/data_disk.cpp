@@ -27,16 +27,20 @@ const Tag* DataDisk::tags_of(const Volatile& v) {
 void DataDisk::land(const Op& op, bool durable) {
   const Volatile v{next_order_++, op.run, op.io.verb == DiskVerb::zero ? 0 : op.io.buffer};
   const Tag* tags = tags_of(v);
-  for (std::uint32_t s = op.run.first; s < op.run.first + op.run.count; ++s) {
-    const Tag tag = tags == nullptr ? 0 : tags[s - op.run.first];
-    Cell* found = cells_.find(s);
-    if (found == nullptr && tag == 0) continue;  // an absent chunk has never shown anything but zeroes
-    Cell& c = found != nullptr ? *found : cells_.at(s);
-    c.cached = tag;
-    if (!durable) continue;
-    c.durable = c.cached;
-    c.durable_order = v.order;
-  }
+  for_each_part(op.run.first, op.run.count, [&](std::uint32_t s, std::uint32_t n) {
+    const Tag* fresh = tags == nullptr ? nullptr : tags + (s - op.run.first);
+    Cell* c = cells_.find(s);
+    if (c == nullptr) {  // it has never shown anything but zeroes
+      if (fresh == nullptr || std::all_of(fresh, fresh + n, [](Tag t) { return t == 0; })) return;
+      c = &cells_.at(s);
+    }
+    for (std::uint32_t i = 0; i < n; ++i) {
+      c[i].cached = fresh == nullptr ? 0 : fresh[i];
+      if (!durable) continue;
+      c[i].durable = c[i].cached;
+      c[i].durable_order = v.order;
+    }
+  });
   if (durable) return;
   volatile_.push_back(v);
   if (v.buffer != 0) buffers_.reference(v.buffer);
@@ -63,7 +67,15 @@ void DataDisk::complete(std::uint32_t slot, bool ok, core::BufferId into, Random
     case DiskVerb::read:
       if (ok) {
         std::vector<Tag>& tags = buffers_.get(into).tags;
-        for (std::uint32_t i = 0; i < op.run.count; ++i) tags[i] = cells_.get(op.run.first + i).cached;
+        for_each_part(op.run.first, op.run.count, [&](std::uint32_t s, std::uint32_t n) {
+          const Cell* c = cells_.find(s);
+          Tag* out = tags.data() + (s - op.run.first);
+          if (c == nullptr) {
+            std::fill_n(out, n, Tag{0});
+          } else {
+            for (std::uint32_t i = 0; i < n; ++i) out[i] = c[i].cached;
+          }
+        });
         for (const Op& w : ops_) {  // a write in flight shows through in part
           if (!w.used || w.io.verb == DiskVerb::read || w.io.verb == DiskVerb::flush) continue;
           const std::uint32_t begin = std::max(w.run.first, op.run.first);
@@ -94,12 +106,16 @@ void DataDisk::flush(std::uint32_t mark) {
   for (; n < volatile_.size() && volatile_[n].order < mark; ++n) {
     const Volatile& v = volatile_[n];
     const Tag* tags = tags_of(v);
-    for (std::uint32_t s = v.run.first; s < v.run.first + v.run.count; ++s) {
+    for_each_part(v.run.first, v.run.count, [&](std::uint32_t s, std::uint32_t count) {
       Cell* c = cells_.find(s);
-      if (c == nullptr || c->durable_order > v.order) continue;
-      c->durable = tags == nullptr ? 0 : tags[s - v.run.first];
-      c->durable_order = v.order;
-    }
+      if (c == nullptr) return;
+      const Tag* fresh = tags == nullptr ? nullptr : tags + (s - v.run.first);
+      for (std::uint32_t i = 0; i < count; ++i) {
+        if (c[i].durable_order > v.order) continue;
+        c[i].durable = fresh == nullptr ? 0 : fresh[i];
+        c[i].durable_order = v.order;
+      }
+    });
     if (v.buffer != 0) buffers_.unreference(v.buffer);
   }
   volatile_.erase(volatile_.begin(), volatile_.begin() + static_cast<std::ptrdiff_t>(n));

@@ -13,12 +13,14 @@ namespace {
 constexpr const char* kUsage =
     "twinblock-sim [--seed N] [--seeds A..B] [--minutes M] [--mutants] [--mutant NAME] [--seeds-per-mutant "
     "N]\n"
-    "              [--trials T] [--scenario CLASS] [--jobs J] [--once] [--verbose]\n"
+    "              [--trials T] [--scenario CLASS] [--jobs J] [--once] [--ops N] [--digests] [--verbose]\n"
     "twinblock-sim --list | --scenario NAME [--seed N] [--mutant M] [--sabotage S] | --scenarios | --prove "
     "[NAME]\n"
     "  --seed N     one seed with its last events; --verbose: all events\n"
     "  --seeds A..B (default 1..1000), in J processes; each seed runs twice and must give the same digest\n"
     "  --once       each seed runs once (half the time)\n"
+    "  --ops N      schedules of N client operations (default: 60 to 900, as the seed says)\n"
+    "  --digests    prints the digest of each seed: what a change for speed alone must not change\n"
     "  --mutants    every deliberate fault of the core must be caught within --seeds-per-mutant seeds "
     "(8000),\n"
     "               in each of --trials (3) trials that begin at seeds far apart\n"
@@ -80,6 +82,12 @@ int main(int argc, char** argv) {
       if (o.mutant < 0) usage("no such mutant");
     } else if (flag == "--seeds-per-mutant") {
       o.seeds_per_mutant = number(value());
+    } else if (flag == "--ops") {
+      const std::uint64_t n = number(value());
+      if (n < 1 || n > 1'000'000) usage("--ops: 1 to 1000000");
+      o.client_ops = static_cast<std::uint32_t>(n);
+    } else if (flag == "--digests") {
+      o.digests = true;
     } else if (flag == "--once") {
       o.once = true;
     } else if (flag == "--trials") {

@@ -40,6 +40,7 @@ struct Report {
   char checker[24];
   char text[1500];
   std::uint64_t passed;
+  double cpu_seconds;  // of this and the runs before
   Totals totals;
 };
 
@@ -73,16 +74,27 @@ void add(Totals& to, const Totals& t) {
   to.given_up += t.given_up;
 }
 
+double cpu_seconds() {
+  timespec t{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
+}
+
 // Fills the report. twice: the second run must give the same digest.
 bool run_one(const Options& o, std::uint64_t seed, bool twice, Report& r) {
   r.seed = seed;
   alarm(kSeedSecondsMax);
+  const double begin = cpu_seconds();
   try {
-    World world{seed, o.scenario, nullptr};
+    World world{seed, o.scenario, o.client_ops, nullptr};
     world.run();
     add(r.totals, world.totals());
+    if (o.digests) {
+      std::printf("digest %llu %016llx\n", static_cast<unsigned long long>(seed),
+                  static_cast<unsigned long long>(world.digest()));
+    }
     if (twice) {
-      World again{seed, o.scenario, nullptr};
+      World again{seed, o.scenario, o.client_ops, nullptr};
       again.run();
       if (again.digest() != world.digest()) {
         store(r, "determinism", "two runs of one seed differ");
@@ -93,6 +105,7 @@ bool run_one(const Options& o, std::uint64_t seed, bool twice, Report& r) {
     store(r, f.checker, f.text.c_str());
     return false;
   }
+  r.cpu_seconds += cpu_seconds() - begin;
   ++r.passed;
   return true;
 }
@@ -123,8 +136,12 @@ pid_t start_worker(const Options& o, std::uint64_t first, std::uint64_t stride, 
   const WallTime begin = std::chrono::steady_clock::now();
   for (std::uint64_t seed = first; seed <= o.seed_last; seed += stride) {
     if (seconds > 0 && seconds_since(begin) > seconds) break;
-    if (!run_one(o, seed, o.mutant == 0 && !o.once, *r)) _exit(2);
+    if (!run_one(o, seed, o.mutant == 0 && !o.once, *r)) {
+      std::fflush(stdout);
+      _exit(2);
+    }
   }
+  std::fflush(stdout);
   _exit(0);
 }
 
@@ -141,6 +158,7 @@ void print_failure(const Options& o, const Report& r) {
   if (o.mutant != 0) std::printf(" --mutant %s", kMutants[o.mutant].name);
   if (o.scenario >= 0)
     std::printf(" --scenario %s", std::string{name(static_cast<ScenarioClass>(o.scenario))}.c_str());
+  if (o.client_ops > 0) std::printf(" --ops %u", o.client_ops);
   std::printf("\n");
   std::fflush(stdout);
 }
@@ -198,7 +216,7 @@ int replay(const Options& o, std::uint64_t seed, bool print_all) {
   core::g_active_mutant = static_cast<core::Mutant>(o.mutant);
   set_assertion_hook(on_assertion);
   alarm(4 * kSeedSecondsMax);
-  World world{seed, o.scenario, &trace};
+  World world{seed, o.scenario, o.client_ops, &trace};
   int result = 0;
   try {
     world.run();
@@ -215,6 +233,20 @@ int replay(const Options& o, std::uint64_t seed, bool print_all) {
   g_trace = nullptr;
   return result;
 }
+
+namespace {
+
+// In processor time, so that other load on the machine does not count, and for operations that were issued.
+void print_speed(const Options& o, std::uint64_t passed, const Totals& totals, double cpu) {
+  const double per_second = (o.once ? 1 : 2) / std::max(cpu, 1e-9);
+  std::printf(
+      "%.1f core-seconds: %.0f runs per core-second; in schedules of 1,000 client operations: %.0f per "
+      "core-second\n",
+      cpu, per_second * static_cast<double>(passed),
+      per_second * static_cast<double>(totals.operations) / 1000);
+}
+
+}  // namespace
 
 int run_seeds(const Options& o) {
   constexpr std::uint64_t kFailuresMax = 60;
@@ -251,10 +283,13 @@ int run_seeds(const Options& o) {
   }
   Totals totals;
   std::uint64_t passed = 0;
+  double cpu = 0;
   for (unsigned j = 0; j < o.jobs; ++j) {
     passed += reports[j].passed;
+    cpu += reports[j].cpu_seconds;
     add(totals, reports[j].totals);
   }
+  print_speed(o, passed, totals, cpu);
   const double seconds = seconds_since(begin);
   std::printf(
       "%llu client operations, %llu events, %llu crashes, %llu links, %llu exports opened, %llu full checks\n"

@@ -17,8 +17,10 @@ struct Options {
   bool verbose = false;
   bool single = false;  // --seed: one seed with its trace
   std::uint64_t seeds_per_mutant = 8000;
-  bool once = false;    // each seed runs once: no digest to compare
-  unsigned trials = 3;  // of each mutant, with seeds of its own
+  std::uint32_t client_ops = 0;  // of each schedule; 0: as the seed says
+  bool digests = false;          // print each seed's
+  bool once = false;             // each seed runs once: no digest to compare
+  unsigned trials = 3;           // of each mutant, with seeds of its own
   unsigned jobs = 1;
 };
 

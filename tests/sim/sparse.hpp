@@ -2,6 +2,7 @@
 // device appear at the first write. An absent chunk reads as a default value.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -27,9 +28,13 @@ class Sparse {
     if (!chunk) chunk = std::make_unique<Chunk>();
     return (*chunk)[sector % kChunkSectors];
   }
-  // nullptr: the sector lies in an absent chunk.
+  // nullptr: the sector lies in an absent chunk. The rest of its chunk follows it (for_each_part).
   [[nodiscard]] T* find(std::uint32_t sector) {
     Chunk* chunk = chunks_[sector / kChunkSectors].get();
+    return chunk == nullptr ? nullptr : &(*chunk)[sector % kChunkSectors];
+  }
+  [[nodiscard]] const T* find(std::uint32_t sector) const {
+    const Chunk* chunk = chunks_[sector / kChunkSectors].get();
     return chunk == nullptr ? nullptr : &(*chunk)[sector % kChunkSectors];
   }
   [[nodiscard]] std::uint32_t chunk_count() const { return static_cast<std::uint32_t>(chunks_.size()); }
@@ -56,6 +61,17 @@ class Sparse {
   using Chunk = std::array<T, kChunkSectors>;
   std::vector<std::unique_ptr<Chunk>> chunks_;
 };
+
+// visit(sector, count) for the parts of a run that lie in one chunk each, ascending.
+template <class Visit>
+void for_each_part(std::uint32_t first, std::uint32_t count, Visit&& visit) {
+  while (count > 0) {
+    const std::uint32_t n = std::min(count, kChunkSectors - first % kChunkSectors);
+    visit(first, n);
+    first += n;
+    count -= n;
+  }
+}
 
 // visit(sector, const A&, const B&) over all sectors of chunks present in one of them, ascending.
 // REQUIRES: equal sizes.

@@ -62,19 +62,26 @@ std::string StreamLog::judge(DataDisk& target, bool power_cut) {
     const Entry& e = entries_[i];
     if (e.tags == kFlush) continue;
     const std::uint32_t here = power_cut ? e.epoch : i + 1;
-    for (std::uint32_t k = 0; k < e.run.count; ++k) {
-      const std::uint32_t sector = e.run.first + k;
-      State& st = states.at(sector);
-      if (!st.touched) {
-        const Base base = base_.get(sector);
-        st = State{.tag = base.tag, .touched = true, .wild = base.wild};
-        if (!base.wild) ++touched;
+    const bool must = power_cut && e.sequence <= stable_;
+    const std::uint32_t end = power_cut ? here : here - 1;
+    for_each_part(e.run.first, e.run.count, [&](std::uint32_t first, std::uint32_t count) {
+      State* st = &states.at(first);
+      const Base* base = base_.find(first);
+      const Tag* tags = e.tags == kZeroes ? nullptr : &tags_[e.tags + (first - e.run.first)];
+      for (std::uint32_t k = 0; k < count; ++k, ++st) {
+        if (!st->touched) {
+          st->touched = true;
+          if (base != nullptr) {
+            st->tag = base[k].tag;
+            st->wild = base[k].wild;
+          }
+          if (!st->wild) ++touched;
+        }
+        if (!must) close(first + k, *st, end);
+        st->tag = tags == nullptr ? 0 : tags[k];
+        st->from = here;
       }
-      const bool must = power_cut && e.sequence <= stable_;
-      if (!must) close(sector, st, power_cut ? here : here - 1);
-      st.tag = e.tags == kZeroes ? 0 : tags_[e.tags + k];
-      st.from = here;
-    }
+    });
   }
   states.for_each([&](std::uint32_t sector, State& st) {
     if (st.touched) close(sector, st, point_max);

@@ -17,14 +17,15 @@ constexpr int kErrnoIo = 5;
 
 }  // namespace
 
-World::Plan World::plan(std::uint64_t seed, int forced_class) {
+World::Plan World::plan(std::uint64_t seed, int forced_class, std::uint32_t client_ops) {
   Random random{seed * 0x9e3779b97f4a7c15u + 1};
-  const Scenario scenario = make_scenario(seed, random, forced_class);
+  Scenario scenario = make_scenario(seed, random, forced_class);
+  if (client_ops > 0) scenario.client_ops = client_ops;
   return {random, scenario};
 }
 
-World::World(std::uint64_t seed, int forced_class, Trace* trace)
-    : World{seed, plan(seed, forced_class), trace, nullptr} {}
+World::World(std::uint64_t seed, int forced_class, std::uint32_t client_ops, Trace* trace)
+    : World{seed, plan(seed, forced_class, client_ops), trace, nullptr} {}
 
 World::World(std::uint64_t seed, const Scenario& scenario, Trace* trace, Tap* tap)
     : World{seed, Plan{Random{seed * 0x9e3779b97f4a7c15u + 1}, scenario}, trace, tap} {}

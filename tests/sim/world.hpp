@@ -40,7 +40,8 @@ struct Totals {
 
 class World {
  public:
-  World(std::uint64_t seed, int forced_class, Trace* trace);
+  // forced_class: -1, or a class instead of the seed's own; client_ops: 0, or this many instead of its own.
+  World(std::uint64_t seed, int forced_class, std::uint32_t client_ops, Trace* trace);
   // Of a script, which drives it (script.hpp) instead of run().
   World(std::uint64_t seed, const Scenario& scenario, Trace* trace, Tap* tap);
   void run();  // throws Failure
@@ -55,7 +56,7 @@ class World {
     Random random;
     Scenario scenario;
   };
-  static Plan plan(std::uint64_t seed, int forced_class);
+  static Plan plan(std::uint64_t seed, int forced_class, std::uint32_t client_ops);
   World(std::uint64_t seed, const Plan& plan, Trace* trace, Tap* tap);
 
   enum class Phase : std::uint8_t { genesis, faults, heal, done };
@@ -153,6 +154,7 @@ class World {
 
   // ---- checks.cpp
   [[nodiscard]] bool marked(std::uint32_t sector);
+  [[nodiscard]] std::uint32_t first_unmarked(SectorRun run);
   void check_marks(const char* when);
   void check_disk_write(Node& n, const core::DiskIo& io, SectorRun run);
   void check_intent(Node& n, SectorRun run, const char* what);
