@@ -113,6 +113,7 @@ void World::begin_flow(std::uint32_t stage) {
   if (phase_ != Phase::faults) return;
   if (src == nullptr || !src->in_ack_set) return push(2 * kMillisecond, EventType::flow, kNone, stage);
   Node& target = other(*src);
+  if (scenario_.flow == Flow::restart_failover) return restart_failover(*src, stage);
   network_.messages_on_link = 0;
   cut_armed_ = true;
   switch (scenario_.flow) {
@@ -130,8 +131,29 @@ void World::begin_flow(std::uint32_t stage) {
     case Flow::restart:
       crash(*src, random_.one_in(2));
       return restart_later(*src, jitter(5 * kMillisecond));
+    case Flow::restart_failover:
     case Flow::count_:
       return;
+  }
+}
+
+// What a source shows after its crash it must show for good, also if the target takes over right then: the
+// regions that were hot are not equal yet (P8, P15). Again and again, as long as there are clients.
+void World::restart_failover(Node& src, std::uint32_t stage) {
+  switch (stage) {
+    case 0:  // its disk goes on, the wire does not
+      network_.directions[index(src)].stalled = true;
+      return push(jitter(4 * scenario_.write_ns), EventType::flow, kNone, 1);
+    case 1:
+      crash(src, false);
+      network_.clear(src.index);
+      restart_later(src, jitter(kMillisecond));
+      return push(jitter(kMillisecond), EventType::flow, kNone, 2);
+    case 2:  // it is source again, with the target in its ack set
+      return push(jitter(3 * kMillisecond), EventType::flow, kNone, 3);
+    default:
+      fail_over(src);
+      return push(jitter(20 * kMillisecond), EventType::flow, kNone, 0);
   }
 }
 

@@ -196,7 +196,16 @@ Scenario make_scenario(std::uint64_t seed, Random& random, int forced_class) {
     s.cut = static_cast<Cut>(seed % static_cast<std::uint64_t>(Cut::count_));
     s.cut_at_message = static_cast<std::uint32_t>(1 + seed / static_cast<std::uint64_t>(Cut::count_) % 48);
     s.client_ops += 100;
-    if (s.flow == Flow::restart) {  // long enough that clients meet regions which are not equal yet
+    if (s.flow == Flow::restart_failover) {
+      p.after_restart = core::AfterRestart::resume;
+      s.hot_spots = 2;
+      s.spot_sectors = 32;
+      s.in_flight_max = 16;
+      s.think_ns = static_cast<std::int64_t>(20'000u << random.below(2));
+      s.client_ops += 400;
+    }
+    if (s.flow == Flow::restart ||
+        s.flow == Flow::restart_failover) {  // long enough that clients meet regions which are not equal yet
       p.resync_rate_bytes_per_s_max = 4u << 20;
       s.read_share = 60;
     }

@@ -74,7 +74,8 @@ inline constexpr std::size_t kActionCount = static_cast<std::size_t>(Action::cou
 [[nodiscard]] std::string_view name(Action a);
 
 // cuts: what is going on while the messages are counted.
-enum class Flow : std::uint8_t { connect, resync, promote, switchover, restart, count_ };
+// restart_failover: nothing is cut; the source dies with writes that only it has, returns, serves, and dies.
+enum class Flow : std::uint8_t { connect, resync, promote, switchover, restart, restart_failover, count_ };
 // cuts: what happens at the message.
 enum class Cut : std::uint8_t {
   both,

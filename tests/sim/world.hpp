@@ -136,6 +136,7 @@ class World {
   void put_back(Node& n);
   void promote_confirmed();
   void begin_flow(std::uint32_t stage);
+  void restart_failover(Node& src, std::uint32_t stage);
   void cut_at(Node& sender);
   void check_ceiling(Node& n, std::uint32_t bytes);
 
