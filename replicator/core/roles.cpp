@@ -299,6 +299,9 @@ void Mirror::Impl::on_term_taken(const MessageIn& in) {
   sb().was_source = false;
   if (peer().data == PeerData::handed_over) peer().data = PeerData::maybe_current;
   peer_is_source_ = true;
+  // Metadata that failed remembers nothing; but neither can it make a source of this node again, now or after
+  // a restart without a proof that it never got. To wait for it would keep the peer from taking over.
+  if (meta_.failed()) return send(wire::Type::term_ack, theirs.value());
   follow_ups_.push_back({wire::Type::term_ack, meta_.superblock_changed(), theirs.value(), false});
 }
 

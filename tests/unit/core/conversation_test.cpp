@@ -302,6 +302,35 @@ TEST(Regression, SourceWithoutDiskHandsOver) {
   EXPECT_EQ(p.status(1).role, Role::source);
 }
 
+TEST(Regression, SourceWithoutMetadataHandsOver) {
+  for (int who = 0; who < 2; ++who) {
+    Pair p;
+    p.make_source(0);
+    p.node(0).fail_metadata = 28;
+    const RequestId w = p.write(0, 0, 8, 9);
+    p.run();
+    EXPECT_EQ(p.answer(0, w), Status::ok);  // through the peer
+    EXPECT_TRUE(p.saw(0, EventKind::metadata_failed));
+    EXPECT_EQ(p.command(who, verb(Verb::switchover)), Refusal::none);
+    p.advance(Duration::seconds(1));
+    EXPECT_EQ(p.status(1).role, Role::source);
+    EXPECT_EQ(p.status(0).role, Role::target);
+    EXPECT_EQ(p.node(1).data[0], 9u);
+    // Back with the metadata of before: it knows that it was source, and that is no proof.
+    p.cut();
+    p.node(0).fail_metadata = 0;
+    p.crash(0);
+    p.boot(0);
+    p.advance(Duration::seconds(1));
+    EXPECT_EQ(p.status(0).role, Role::target);
+    EXPECT_EQ(p.command(0, verb(Verb::promote)), Refusal::peer_may_have_more);
+    p.connect();
+    p.advance(Duration::seconds(20));
+    EXPECT_EQ(p.status(0).replica, ReplicaState::uptodate);
+    EXPECT_EQ(p.node(0).data, p.node(1).data);
+  }
+}
+
 TEST(Regression, DeposedSourceIsNotPromotedOnOldKnowledge) {
   Pair p;
   p.make_source(0);

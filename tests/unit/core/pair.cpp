@@ -143,6 +143,10 @@ void Pair::carry_out(int n) {
     std::visit(overloaded{
                    [&](const DiskIo& io) { disk(n, io); },
                    [&](const MetaWrite& w) {
+                     if (x.fail_metadata != 0) {
+                       x.inputs.push_back(MetaDone{w.op, x.fail_metadata});
+                       return;
+                     }
                      if (x.lost_block != w.block)
                        std::memcpy(x.area.data() + w.block * bitmap::kBlockSize, w.bytes.data(),
                                    w.bytes.size());

@@ -23,6 +23,7 @@ struct Node {
   int fail_writes = 0;  // errno for the next data writes; 0: none
   int fail_reads = 0;
   int fail_flushes = 0;
+  int fail_metadata = 0;   // nothing is written then
   bool hold_disk = false;  // data completions wait in `held`
   std::vector<Input> held;
   std::vector<Event> events;
