@@ -10,16 +10,16 @@ import json
 import os
 import pathlib
 import re
-import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
+
+from relay import Relay
 
 BUILD = pathlib.Path(os.environ.get("TWINBLOCK_BUILD_DIR", "build/release")).resolve()
 DAEMON = BUILD / "replicator" / "twinblockd"
@@ -137,101 +137,6 @@ class Process:
         self.process.wait(timeout=PATIENCE)
 
 
-class Relay:
-    """TCP to TCP, in both directions, until told otherwise: cut(), stall(), flow()."""
-
-    def __init__(self, target_port):
-        self.target_port = target_port
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.refusing = False
-        self.stalled = False
-        self.closing = False
-        self.pairs = []
-        self.lock = threading.Lock()
-        self.wake_read, self.wake_write = os.pipe()
-        self.thread = threading.Thread(target=self._serve, daemon=True)
-        self.thread.start()
-
-    def _poke(self):
-        with contextlib.suppress(OSError):
-            os.write(self.wake_write, b"x")
-
-    def cut(self):
-        """Ends all connections and refuses new ones until flow()."""
-        self.refusing = True
-        self._poke()
-
-    def stall(self):
-        """Nothing arrives any more, nobody is told."""
-        self.stalled = True
-        self._poke()
-
-    def flow(self):
-        self.refusing = self.stalled = False
-        self._poke()
-
-    def flap(self):
-        """Ends the present connections; new ones are taken."""
-        self.cut()
-        wait_for("the relay to cut", lambda: not self.pairs)
-        self.flow()
-
-    def close(self):
-        self.closing = True
-        self._poke()
-        self.thread.join(timeout=PATIENCE)
-
-    def _drop_all(self):
-        for pair in self.pairs:
-            for s in pair:
-                s.close()
-        self.pairs = []
-
-    def _serve(self):
-        while not self.closing:
-            if self.refusing:
-                self._drop_all()
-            sockets = {} if self.stalled else {a: b for p in self.pairs for a, b in (p, p[::-1])}
-            ready, _, _ = select.select([self.listener, self.wake_read, *sockets], [], [], 1)
-            for s in ready:
-                if s is self.listener:
-                    self._accept()
-                elif s is self.wake_read:
-                    os.read(self.wake_read, 4096)
-                else:
-                    self._forward(s, sockets[s])
-        self._drop_all()
-        self.listener.close()
-        os.close(self.wake_read)
-        os.close(self.wake_write)
-
-    def _accept(self):
-        client, _ = self.listener.accept()
-        if self.refusing:
-            client.close()
-            return
-        try:
-            server = socket.create_connection(("127.0.0.1", self.target_port), timeout=5)
-        except OSError:
-            client.close()
-            return
-        server.settimeout(None)
-        self.pairs.append((client, server))
-
-    def _forward(self, source, destination):
-        try:
-            data = source.recv(1 << 18)
-            if data:
-                destination.sendall(data)
-                return
-        except OSError:
-            pass
-        self.pairs = [p for p in self.pairs if source not in p]
-        source.close()
-        destination.close()
-
-
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as s:
         return s.getsockname()[1]
@@ -274,12 +179,15 @@ class Node:
         self.nbd = self.dir / "nbd.sock"
         self.uri = f"nbd+unix:///?socket={self.nbd}"
         self.process = None
+        self.faults = None   # tests/system/faults.py
 
     @property
     def peer(self):
         return self.pair.beta if self is self.pair.alpha else self.pair.alpha
 
     def start(self, env=None, preexec=None):
+        if self.faults is not None:
+            env = {**(env or {}), **self.faults.prepare()}
         self.process = Process([DAEMON, "--config", self.config, "--exit-with-parent"], self.dir, self.name, env=env,
                                preexec=preexec)
         self.process.wait_line("control on")
