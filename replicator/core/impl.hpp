@@ -20,6 +20,7 @@
 #include "replicator/core/mirror.hpp"
 #include "replicator/core/mutants.hpp"
 #include "replicator/core/range_lock.hpp"
+#include "replicator/core/resync_rate.hpp"
 #include "replicator/core/status.hpp"
 #include "replicator/core/stream_ring.hpp"
 
@@ -276,7 +277,10 @@ struct Mirror::Impl {
   // ---- resync.cpp: leader side
   void begin_resync();
   bool pump_resync();
-  [[nodiscard]] bool resync_budget(std::uint64_t bytes);
+  bool pump_demand();
+  [[nodiscard]] bool application_active() const;
+  void set_resync_rate();
+  [[nodiscard]] bool resync_has_room() const;
   bool pass_ended();
   bool start_piece(bitmap::RegionRun run);
   void read_piece(OpIndex i);
@@ -469,9 +473,11 @@ struct Mirror::Impl {
   std::uint64_t resync_total_bytes_ = 0;
   Fifo<SentPiece> sent_pieces_;
   ResyncCounters resync_counters_;
-  Instant resync_retry_at_ = Instant::never();
-  Instant resync_budget_at_;
-  std::int64_t resync_budget_ = 0;
+  Instant resync_retry_at_ = Instant::never();     // the rate allows the next piece
+  Instant resync_error_until_ = Instant::never();  // after a pass with a piece that could not be read
+  ResyncRate resync_rate_;
+  std::uint64_t resync_messages_ = 0;  // of unapplied_messages_
+  Instant client_answered_at_;         // the last time
 
   // following
   Fifo<ApplyEntry> apply_;

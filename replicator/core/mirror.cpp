@@ -109,7 +109,8 @@ void Mirror::Impl::start(Instant now, Outputs& out) {
   attach_ticket_ = meta_.superblock_changed();
   meta_.persist_pages();
   attach_begun_ = true;
-  last_progress_ = stable_saved_at_ = resync_budget_at_ = now;
+  last_progress_ = stable_saved_at_ = client_answered_at_ = now;
+  resync_rate_.start(now);
   pump();
 }
 
@@ -246,7 +247,7 @@ Instant Mirror::Impl::next_deadline() const {
   Instant t = std::min(intent_check_at_, switchover_deadline_);
   if (promote_.active && (promote_.stage == 0 || promote_.stage >= 3)) t = std::min(t, promote_.deadline);
   if (demote_.active && demote_.stage <= 3) t = std::min(t, demote_.deadline);
-  if (resync_may_start() && !resync_end_sent_) t = std::min(t, resync_retry_at_);
+  if (resync_may_start() && !resync_end_sent_) t = std::min({t, resync_retry_at_, resync_error_until_});
   if (link_ != 0 && !link_closing_) t = std::min(t, phase_deadline_);
   if (link_ != 0 && !link_closing_) {
     t = std::min(t, last_sent_ + policy().peer_timeout / 3);

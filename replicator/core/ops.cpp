@@ -22,7 +22,10 @@ void Mirror::Impl::free_op(OpIndex i) {
   TB_ASSERT(op.kind != OpKind::none && !op.local_pending);
   const bool client = op.kind == OpKind::read || op.kind == OpKind::write || op.kind == OpKind::zero ||
                       op.kind == OpKind::repair;
-  if (client) --client_ops_;
+  if (client) {
+    --client_ops_;
+    client_answered_at_ = now_;
+  }
   if (op.locked) unlock(i);
   if (op.slot != kNoSlot) meta_.intents.unpin(op.slot);
   op.kind = OpKind::none;

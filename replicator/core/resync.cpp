@@ -16,7 +16,7 @@ void Mirror::Impl::begin_resync() {
   resync_joining_ = resync_end_sent_ = false;
   resync_error_ = false;
   resync_cursor_ = 0;
-  resync_retry_at_ = Instant::never();
+  resync_retry_at_ = resync_error_until_ = Instant::never();
   resync_total_bytes_ = meta_.dirty.dirty_count() * sb().geometry.region_size;
   event(EventKind::resync_started, Refusal::none, resync_total_bytes_, verdict_.full);
 }
@@ -26,56 +26,66 @@ bool Mirror::Impl::resync_may_start() const {
   return resync_active_ && in_stream_ && !detached_ && !held;
 }
 
-// Token bucket of one second; application I/O leaves resync its guaranteed minimum.
-bool Mirror::Impl::resync_budget(std::uint64_t bytes) {
-  const std::uint64_t ceiling = policy().resync_rate_bytes_per_s_max;
-  if (ceiling == 0) return true;
-  const auto rate = static_cast<std::int64_t>(ceiling);
-  const std::int64_t elapsed = (now_ - resync_budget_at_).nanoseconds();
-  const std::int64_t gained = elapsed >= 1'000'000'000 ? rate : elapsed / 1000 * (rate / 1000) / 1000;
-  if (gained > 0) {
-    resync_budget_ = std::min(resync_budget_ + gained, rate);
-    resync_budget_at_ = now_;
+// Who waits for the resync itself (for its region, or to be told that the peer lacks it) does not slow it
+// down.
+bool Mirror::Impl::application_active() const {
+  if (client_ops_ > blocked_.size() + orphans_.size()) return true;
+  return now_ < client_answered_at_ + ResyncRate::kIdleAfter;
+}
+
+void Mirror::Impl::set_resync_rate() {
+  const ResyncRate::Limits limits{policy().resync_rate_bytes_per_s_min, policy().resync_rate_bytes_per_s_max};
+  resync_rate_.set_rate(now_, ResyncRate::rate(limits, application_active()));
+}
+
+// Of the target's window the application leaves a part free (stream_has_room), so this always becomes true.
+bool Mirror::Impl::resync_has_room() const {
+  if (sent_pieces_.size() + pieces_ >= 250 || resync_messages_ + pieces_ >= window_messages_ / 2)
+    return false;
+  if (unapplied_messages_ + pieces_ >= window_messages_) return false;
+  return unapplied_bytes_ + (pieces_ + 1) * kPieceMax.value() <= window_bytes_;
+}
+
+// A region that an application waits for goes at once, and the ceiling makes up for it afterwards.
+bool Mirror::Impl::pump_demand() {
+  if (demand_region_ == UINT64_MAX) return false;
+  const bitmap::RegionRun run{RegionIndex{demand_region_}, 1};
+  const bool due = meta_.dirty.any(run) && !piece_under_way(demand_region_);
+  demand_region_ = UINT64_MAX;
+  const bool go = due && pieces_ < config_.resync_pieces_max + 4 && sent_pieces_.size() + pieces_ < 250;
+  if (go) {
+    resync_rate_.take(sb().geometry.region_size);
+    start_piece(run);
   }
-  if (resync_budget_ > 0) {
-    resync_budget_ -= static_cast<std::int64_t>(bytes);
-    return true;
-  }
-  resync_retry_at_ = now_ + Duration::milliseconds(20);
-  return false;
+  // Somebody waits for what is under way: do not leave it until the end of the pass.
+  if (!sent_pieces_.empty() && flush_point_sent_ <= peer_stable_ && !stability_wanted_) ask_stability();
+  return go;
 }
 
 bool Mirror::Impl::pump_resync() {
   bool progress = pump_clear();
   if (!resync_may_start() || resync_end_sent_) return progress;
-  if (now_ < resync_retry_at_ && resync_retry_at_ != Instant::never()) return progress;
-  resync_retry_at_ = Instant::never();
+  if (now_ < resync_error_until_ && resync_error_until_ != Instant::never()) return progress;
+  resync_error_until_ = resync_retry_at_ = Instant::never();
+  set_resync_rate();
+  progress |= pump_demand();
   const std::uint64_t region_size = sb().geometry.region_size;
-  if (demand_region_ != UINT64_MAX) {
-    const bitmap::RegionRun run{RegionIndex{demand_region_}, 1};
-    const bool due = meta_.dirty.any(run) && !piece_under_way(demand_region_);
-    demand_region_ = UINT64_MAX;
-    if (due && pieces_ < config_.resync_pieces_max + 4 && sent_pieces_.size() + pieces_ < 250) {
-      // An application waits for it: it goes at once, and the ceiling makes up for it afterwards.
-      if (policy().resync_rate_bytes_per_s_max != 0) resync_budget_ -= static_cast<std::int64_t>(region_size);
-      progress |= start_piece(run);
-    }
-    // Somebody waits for what is under way: do not leave it until the end of the pass.
-    if (!sent_pieces_.empty() && flush_point_sent_ <= peer_stable_ && !stability_wanted_) ask_stability();
-  }
+  const bool active = application_active();
   const std::uint32_t limit =
-      client_ops_ > 0 ? std::max<std::uint32_t>(config_.resync_pieces_max / 2, 1) : config_.resync_pieces_max;
-  while (pieces_ < limit && sent_pieces_.size() + pieces_ < 250) {
+      active ? std::max(config_.resync_pieces_max / 4, 1u) : config_.resync_pieces_max;
+  while (pieces_ < limit && resync_has_room()) {
     const auto run = meta_.dirty.next_dirty(RegionIndex{resync_cursor_}, kPieceMax.value() / region_size);
     if (!run) return pass_ended() || progress;
+    if (!resync_rate_.may_go()) {
+      // Or earlier, when the application falls silent.
+      const Instant ready = resync_rate_.ready_at();
+      resync_retry_at_ = active ? std::min(ready, now_ + ResyncRate::kIdleAfter) : ready;
+      return progress;
+    }
     const std::uint64_t per_extent = sb().geometry.regions_per_extent();
     const std::uint64_t room = per_extent - run->first.value() % per_extent;
     const bitmap::RegionRun piece{run->first, std::min(run->count, room)};
-    if (unapplied_messages_ + pieces_ >= window_messages_ / 2 ||
-        unapplied_bytes_ + (pieces_ + 1) * kPieceMax.value() > window_bytes_) {
-      return progress;
-    }
-    if (!resync_budget(piece.count * region_size)) return progress;
+    resync_rate_.take(piece.count * region_size);
     resync_cursor_ = piece.first.value() + piece.count;
     progress |= start_piece(piece);
   }
@@ -115,7 +125,7 @@ bool Mirror::Impl::pass_ended() {
   resync_cursor_ = 0;
   if (resync_error_) {
     resync_error_ = false;
-    resync_retry_at_ = now_ + Duration::seconds(2);
+    resync_error_until_ = now_ + Duration::seconds(2);
     return false;
   }
   return true;
@@ -170,7 +180,8 @@ void Mirror::Impl::send_piece(OpIndex i, bool zero) {
   h.type = zero ? wire::Type::zero : wire::Type::write;
   h.flags = wire::kResync;
   h.wire_length = zero ? 0 : length;
-  h.sequence = ring_.push({kNoOp, true, true, false, false, h.wire_length, now_});
+  h.sequence = ring_.push({kNoOp, true, true, false, false, h.wire_length, now_, true});
+  ++resync_messages_;
   h.offset = op.range.offset.value();
   h.length = length;
   send_header(h, zero ? 0 : op.buffer);

@@ -521,7 +521,7 @@ void Mirror::Impl::end_leading() {
     }
     slot.sent_max = 0;
   }
-  unapplied_messages_ = unapplied_bytes_ = queue_bytes_ = 0;
+  unapplied_messages_ = unapplied_bytes_ = queue_bytes_ = resync_messages_ = 0;
   for (std::uint64_t s = ring_.head(); s < ring_.next(); ++s) {
     StreamEntry& e = ring_.at(s);
     if (!e.sent) continue;

@@ -230,7 +230,7 @@ void Mirror::Impl::on_session_ready(const MessageIn& in) {
   peer_hello_.mirror_id = sb().mirror_id;  // a fresh target has adopted it by now
   in_stream_ = true;
   peer_received_ = peer_applied_ = peer_stable_ = flush_point_sent_ = ring_.next() - 1;
-  unapplied_messages_ = unapplied_bytes_ = queue_bytes_ = 0;
+  unapplied_messages_ = unapplied_bytes_ = queue_bytes_ = resync_messages_ = 0;
   last_progress_ = now_;
   in_ack_set_ = verdict_.kind == VerdictKind::in_sync || verdict_.stays_promotable;
   if (verdict_.kind == VerdictKind::resync && !verdict_.stays_promotable &&

@@ -20,6 +20,7 @@ struct StreamEntry {
   bool client = false;      // a client's write, not a flush point, repair or resync piece
   std::uint32_t bytes = 0;  // of payload sent
   Instant started;
+  bool resync = false;  // a resync piece
 };
 
 class StreamRing {

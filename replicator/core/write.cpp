@@ -162,8 +162,13 @@ bool Mirror::Impl::region_blocked(const ByteRange& range) {
 }
 
 bool Mirror::Impl::stream_has_room(std::uint64_t bytes) {
-  if (unapplied_messages_ + peer_reads_ >= window_messages_) return false;
-  if (unapplied_bytes_ > 0 && unapplied_bytes_ + bytes > window_bytes_) return false;
+  // A resync that runs finds room for a piece or two however much the application has under way.
+  const bool shared = resync_active_ && !resync_end_sent_;
+  const std::uint64_t messages = window_messages_ - (shared ? window_messages_ / 8 : 0);
+  const std::uint64_t room =
+      window_bytes_ - (shared ? std::min<std::uint64_t>(2 * kPieceMax.value(), window_bytes_ / 2) : 0);
+  if (unapplied_messages_ + peer_reads_ >= messages) return false;
+  if (unapplied_bytes_ > 0 && unapplied_bytes_ + bytes > room) return false;
   // The policy is about what clients wrote; a resync is bounded by the window.
   if (policy().mode != Mode::async || !in_ack_set_ || queue_bytes_ == 0) return true;
   const bool too_much = queue_bytes_ + bytes > policy().queue_bytes_max.value();
@@ -320,6 +325,7 @@ void Mirror::Impl::on_ack(std::uint64_t received, std::uint64_t applied, std::ui
     --unapplied_messages_;
     unapplied_bytes_ -= e.bytes;
     if (e.client) queue_bytes_ -= e.bytes;
+    if (e.resync) --resync_messages_;
     if (e.op != kNoOp) {
       ops_[e.op].received = ops_[e.op].applied = true;
       check_write(e.op);

@@ -41,6 +41,7 @@ void Pair::boot(int n) {
   c.policy = policy_;
   c.client_ops_max = 128;
   c.window_messages = 128;
+  c.window_bytes = window_bytes_;
   c.boot_id = x.boot_id;
   c.random_seed = ++seed_ * 7919;
   x.mirror = std::make_unique<Mirror>(c, std::move(*recovered));

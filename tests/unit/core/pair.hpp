@@ -62,6 +62,7 @@ class Pair {
   void make_source(int n);  // boots both, connects, promotes n, waits for the resync to end
 
   Policy policy_;
+  std::uint32_t window_bytes_ = 32u << 20;  // of who boots next
   Instant now_{1'000'000'000};
 
  private:
