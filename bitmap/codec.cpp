@@ -36,10 +36,16 @@ void put_peer(Block out, const PeerRecord& peer, std::uint32_t base) {
   put(out, layout::kPeerIdentity, peer.identity, base);
   put(out, layout::kPeerIncarnation, peer.incarnation, base);
   put(out, layout::kPeerBaseGeneration, peer.base_generation.value(), base);
-  put(out, layout::kPeerAttachCount, peer.attach_count, base);
   put(out, layout::kPeerStableSequence, peer.stable_sequence.value(), base);
   put(out, layout::kPeerData, static_cast<std::uint8_t>(peer.data), base);
   put(out, layout::kPeerNeedsFull, static_cast<std::uint8_t>(peer.needs_full), base);
+}
+
+void put_peer_session(Block out, const PeerRecord& peer, std::uint32_t base) {
+  put(out, layout::kSessionCount, peer.session.count, base);
+  put(out, layout::kSessionId, peer.session.id, base);
+  put(out, layout::kSessionCommonCount, peer.session_common.count, base);
+  put(out, layout::kSessionCommonId, peer.session_common.id, base);
 }
 
 void put_generation(Block out, const GenerationEntry& entry, std::uint32_t base) {
@@ -102,6 +108,7 @@ void encode_superblock(const Superblock& sb, std::uint64_t sequence, int copy, B
   put_flags(out, sb);
   for (std::uint32_t i = 0; i < kNodeCountMax; ++i) {
     put_peer(out, sb.peers[i], layout::kPeers.offset + i * layout::kPeerSize);
+    put_peer_session(out, sb.peers[i], layout::kPeerSessions.offset + i * layout::kPeerSessionSize);
   }
   for (std::uint32_t i = 0; i < sb.generation_count; ++i) {
     put_generation(out, sb.generations[i], layout::kGenerations.offset + i * layout::kGenerationSize);

@@ -73,15 +73,19 @@ class Checked {
   bool good_ = true;
 };
 
-PeerRecord decode_peer(Checked& in, std::uint32_t base) {
+PeerRecord decode_peer(Checked& in, std::uint32_t slot) {
+  const std::uint32_t base = layout::kPeers.offset + slot * layout::kPeerSize;
+  const std::uint32_t session = layout::kPeerSessions.offset + slot * layout::kPeerSessionSize;
   PeerRecord peer;
   peer.identity = in.u64(layout::kPeerIdentity, base);
   peer.incarnation = in.u64(layout::kPeerIncarnation, base);
   peer.base_generation = GenerationId{in.u64(layout::kPeerBaseGeneration, base)};
-  peer.attach_count = in.u64(layout::kPeerAttachCount, base);
   peer.stable_sequence = SequenceNumber{in.u64(layout::kPeerStableSequence, base)};
   peer.data = in.enumeration(layout::kPeerData, PeerData::handed_over, base);
   peer.needs_full = in.flag(layout::kPeerNeedsFull, base);
+  peer.session = {in.u64(layout::kSessionCount, session), in.u64(layout::kSessionId, session)};
+  peer.session_common = {in.u64(layout::kSessionCommonCount, session),
+                         in.u64(layout::kSessionCommonId, session)};
   return peer;
 }
 
@@ -97,7 +101,7 @@ GenerationEntry decode_generation(Checked& in, std::uint32_t base) {
 
 void decode_arrays(Checked& in, Superblock& sb) {
   for (std::uint32_t i = 0; i < kNodeCountMax; ++i) {
-    sb.peers[i] = decode_peer(in, layout::kPeers.offset + i * layout::kPeerSize);
+    sb.peers[i] = decode_peer(in, i);
   }
   const std::uint32_t count = in.u32(layout::kGenerationCount);
   in.require(count <= sb.generations.size());

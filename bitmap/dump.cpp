@@ -100,8 +100,10 @@ void dump_peers(std::string& out, const Superblock& sb) {
     if (p.identity == 0) continue;
     line(out, "  peer[%zu] identity %016" PRIx64 " incarnation %016" PRIx64 " base generation %016" PRIx64,
          slot, p.identity, p.incarnation, p.base_generation.value());
-    line(out, "    data %s, needs full %s, attach count %" PRIu64 ", stable sequence %" PRIu64, name(p.data),
-         yes_no(p.needs_full), p.attach_count, p.stable_sequence.value());
+    line(out, "    data %s, needs full %s, stable sequence %" PRIu64, name(p.data), yes_no(p.needs_full),
+         p.stable_sequence.value());
+    line(out, "    session %" PRIu64 ":%016" PRIx64 ", certainly known to it %" PRIu64 ":%016" PRIx64,
+         p.session.count, p.session.id, p.session_common.count, p.session_common.id);
   }
 }
 

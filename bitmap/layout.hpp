@@ -71,6 +71,8 @@ inline constexpr std::uint32_t kPeerSize = 64;
 inline constexpr std::uint32_t kGenerationSize = 32;
 inline constexpr Field kPeers{"peers", 256, kNodeCountMax * kPeerSize};
 inline constexpr Field kGenerations{"generations", 768, (kHistoryMax + 1) * kGenerationSize};
+inline constexpr std::uint32_t kPeerSessionSize = 32;
+inline constexpr Field kPeerSessions{"peer_sessions", 1824, kNodeCountMax * kPeerSessionSize};
 inline constexpr std::array kSuperblock{
     kRequiredFeatures, kReadOnlyFeatures, kCompatibleFeatures, kGroupId,          kMirrorId,
     kIdentity,         kIncarnation,      kSize,               kRegionSize,       kLogicalBlockSize,
@@ -79,19 +81,30 @@ inline constexpr std::array kSuperblock{
     kDiskIdentity,     kDiskSampleHash,   kNode,               kDiskState,        kWasSource,
     kClean,            kResyncActive,     kResyncFrom,         kResolution,       kLostCache,
     kBootId,           kAckedAhead,       Field{"reserved", 241, 15},
-    kPeers,            kGenerations,      Field{"reserved", 1824, 2272}};
+    kPeers,            kGenerations,      kPeerSessions, Field{"reserved", 2080, 2016}};
 
 // One element of `peers`.
 inline constexpr Field kPeerIdentity{"identity", 0, 8};
 inline constexpr Field kPeerIncarnation{"incarnation", 8, 8};
 inline constexpr Field kPeerBaseGeneration{"base_generation", 16, 8};
-inline constexpr Field kPeerAttachCount{"attach_count", 24, 8};
 inline constexpr Field kPeerStableSequence{"stable_sequence", 32, 8};
 inline constexpr Field kPeerData{"data", 40, 1};
 inline constexpr Field kPeerNeedsFull{"needs_full", 41, 1};
-inline constexpr std::array kPeer{kPeerIdentity,  kPeerIncarnation,    kPeerBaseGeneration,
-                                  kPeerAttachCount, kPeerStableSequence, kPeerData,
-                                  kPeerNeedsFull, Field{"reserved", 42, 22}};
+inline constexpr std::array kPeer{kPeerIdentity,
+                                  kPeerIncarnation,
+                                  kPeerBaseGeneration,
+                                  Field{"reserved", 24, 8},
+                                  kPeerStableSequence,
+                                  kPeerData,
+                                  kPeerNeedsFull,
+                                  Field{"reserved", 42, 22}};
+
+// One element of `peer_sessions`, by slot: {0, 0} where no session was held, or by a version without them.
+inline constexpr Field kSessionCount{"count", 0, 8};
+inline constexpr Field kSessionId{"id", 8, 8};
+inline constexpr Field kSessionCommonCount{"common_count", 16, 8};
+inline constexpr Field kSessionCommonId{"common_id", 24, 8};
+inline constexpr std::array kPeerSession{kSessionCount, kSessionId, kSessionCommonCount, kSessionCommonId};
 
 // One element of `generations`.
 inline constexpr Field kGenerationId{"id", 0, 8};
@@ -131,6 +144,7 @@ consteval bool covers(std::span<const Field> fields, std::uint32_t begin, std::u
 static_assert(covers(kHeader, 0, kBlockHeaderSize));
 static_assert(covers(kSuperblock, kBlockHeaderSize, kBlockSize));
 static_assert(covers(kPeer, 0, kPeerSize));
+static_assert(covers(kPeerSession, 0, kPeerSessionSize));
 static_assert(covers(kGeneration, 0, kGenerationSize));
 static_assert(covers(kIntent, kBlockHeaderSize, kBlockSize));
 static_assert(covers(kRelied, 0, kReliedSize));

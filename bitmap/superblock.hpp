@@ -41,14 +41,24 @@ struct GenerationEntry {
 // An operator's answer to a split-brain, valid only against the peer generation that was shown to them.
 enum class Resolution : std::uint8_t { none = 0, keep = 1, discard = 2 };
 
+// Names a session with a peer. Both replicas write it down, durably, before the session carries anything; so
+// a replica that does not know the newest one was put back to an older state
+// (docs/internals/generations.md, "Restored backups"). {0, 0}: before the first session.
+struct SessionMark {
+  std::uint64_t count = 0;               // higher than that of every older one of either side
+  std::uint64_t id = 0;                  // random: two replicas that went on from one backup differ in it
+  friend bool operator==(const SessionMark&, const SessionMark&) = default;
+};
+
 struct PeerRecord {
   std::uint64_t identity = 0;            // random name of the peer's replica; 0: slot unused
   std::uint64_t incarnation = 0;         // random name given when that replica was created
   GenerationId base_generation;          // the bits of this slot are complete relative to this generation
   PeerData data = PeerData::unknown;
   bool needs_full = false;               // every region counts as dirty until a full resync has begun durably
-  std::uint64_t attach_count = 0;        // highest seen; a lower one at connect: rolled back from a backup
-  SequenceNumber stable_sequence;        // highest that the peer said it has persisted; ditto
+  SequenceNumber stable_sequence;        // highest that the peer said it has persisted; lower: rolled back
+  SessionMark session;                   // the newest session with it; the peer may not know it yet
+  SessionMark session_common;            // the newest one that the peer certainly has written down, too
   friend bool operator==(const PeerRecord&, const PeerRecord&) = default;
 };
 

@@ -1,6 +1,7 @@
 #include "replicator/core/decide.hpp"
 
 #include "replicator/core/mutants.hpp"
+#include "replicator/core/session_marks.hpp"
 
 namespace twinblock::core {
 namespace {
@@ -46,11 +47,16 @@ bool bits_usable(const NodeView& leader, const NodeView& follower) {
   return knows(l, theirs) && position(l, theirs) <= position(l, l.base_for_you);
 }
 
-// A replica that says less than its peer remembers of it was restored from an older copy.
-bool rolled_back(const NodeView& v, const StateBody& remembered) {
-  if (remembered.your_identity != v.identity) return false;
-  return v.state.attach_count < remembered.your_attach_count ||
-         v.state.stable_sequence < remembered.your_stable_sequence;
+// It was restored from an older copy: from before the last session, or it has less on stable storage than it
+// told its peer in this one.
+bool rolled_back(const NodeView& v, const NodeView& peer) {
+  const SessionMarks mine = marks_of(v, peer);
+  const SessionMarks theirs = marks_of(peer, v);
+  const bool comparable = !knows_another(v, peer) && !knows_another(peer, v);
+  if (comparable && fell_behind(mine, theirs) && !TB_MUTANT(rollback_not_noticed)) return true;
+  // It has joined a session since: what the peer remembers is of before, and was judged then.
+  if (const auto shared = shared_mark(mine, theirs); shared && *shared != theirs.common) return false;
+  return peer.state.your_identity == v.identity && v.state.stable_sequence < peer.state.your_stable_sequence;
 }
 
 // Interrupted while we filled it for the first time: our bits say what it still lacks of everything.
@@ -221,6 +227,15 @@ Verdict restored(const NodeView& a, const NodeView& b, bool a_old, bool b_old) {
 
 }  // namespace
 
+bool knows_another(const NodeView& self, const NodeView& peer) {
+  return self.state.your_identity != 0 && self.state.your_identity != peer.identity;
+}
+
+SessionMarks marks_of(const NodeView& self, const NodeView& peer) {
+  if (self.state.your_identity != peer.identity) return {};
+  return {self.state.session, self.state.session_common};
+}
+
 bool effective_source(const StateBody& self, const StateBody& other) {
   return self.is_source != 0 && other.term_seen <= self.term_own;
 }
@@ -240,14 +255,17 @@ Verdict decide(const NodeView& mine, const NodeView& theirs) {
     }
     const NodeView& empty = has_data(a) ? b : a;
     Verdict v = resync(12, full, empty, true);
-    v.full = !first_resync_resumable(full, empty) || rolled_back(empty, full.state);
+    v.full = !first_resync_resumable(full, empty) || rolled_back(empty, full) || rolled_back(full, empty);
     return v;
   }
   if (a.mirror_id != b.mirror_id) return refuse(20, Refusal::mirror_id);
 
   const bool a_failed = disk(sa) == DiskState::failed;
   const bool b_failed = disk(sb) == DiskState::failed;
+  const bool a_old = rolled_back(a, b);
+  const bool b_old = rolled_back(b, a);
   if (a_failed || b_failed) {
+    if (a_failed != b_failed && (a_old || b_old)) return refuse(41, Refusal::rolled_back);
     const NodeView& failed = a_failed ? a : b;
     const NodeView& other = a_failed ? b : a;
     // Same generation, or the failed source's newest one, in which it has acknowledged nothing: it waited for
@@ -269,8 +287,6 @@ Verdict decide(const NodeView& mine, const NodeView& theirs) {
     return refuse(31, Refusal::peer_disk_failed);
   }
 
-  const bool a_old = rolled_back(a, sb);
-  const bool b_old = rolled_back(b, sa);
   if (a_old || b_old) return restored(a, b, a_old, b_old);
 
   if (disk(sa) == DiskState::inconsistent || disk(sb) == DiskState::inconsistent)

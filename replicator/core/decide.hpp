@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "base/units.hpp"
+#include "replicator/core/session_marks.hpp"
 #include "replicator/core/types.hpp"
 #include "transport/wire/messages.hpp"
 
@@ -32,6 +33,11 @@ struct Verdict {
 };
 
 [[nodiscard]] Verdict decide(const NodeView& mine, const NodeView& theirs);
+
+// `self` remembers another replica in the place of `peer`: its marks say nothing of this one.
+[[nodiscard]] bool knows_another(const NodeView& self, const NodeView& peer);
+// What `self` has written down of sessions with this very replica; none with another one in its place.
+[[nodiscard]] SessionMarks marks_of(const NodeView& self, const NodeView& peer);
 
 // The state claims to be source and nobody has seen a higher term than its own.
 [[nodiscard]] bool effective_source(const wire::StateBody& self, const wire::StateBody& other);

@@ -71,6 +71,7 @@ void Mirror::Impl::ask_stability() {
 bool Mirror::Impl::droppable(const IntentSlot& slot) const {
   if (!slot.used || slot.pins > 0) return false;
   if (TB_MUTANT(intent_dropped_at_completion)) return true;
+  if (!meta_.superblock_durable(relied_ticket_)) return false;  // also when the link is lost meanwhile
   if (slot.sequence_max > local_stable_) return false;
   if (in_stream_ && slot.sent_max > peer_stable_ && !TB_MUTANT(intent_ignores_peer_stable)) return false;
   return meta_.extent_bits_durable(slot.extent) || TB_MUTANT(pages_not_persisted_before_drop);

@@ -251,6 +251,7 @@ struct Mirror::Impl {
   bool pump_adopt();
   void on_session_ready(const MessageIn& in);
   void remember_peer();
+  void mark_session();
   void reserve_sequences();
   [[nodiscard]] bool sequences_ready() const { return numbering_ || ring_.empty(); }
   [[nodiscard]] wire::History my_history() const;
@@ -434,6 +435,7 @@ struct Mirror::Impl {
   int prepare_stage_ = 0;
   Metadata::Ticket record_ticket_ = 0;
   Metadata::Ticket session_ticket_ = 0;
+  Metadata::Ticket relied_ticket_ = 0;  // "the follower has written down this session"
   wire::SessionStartBody start_body_;
   std::vector<std::byte> body_;                   // scratch for encoding
   std::vector<std::vector<std::byte>> body_out_;  // bodies of this turn's messages (handshakes only)

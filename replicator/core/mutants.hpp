@@ -43,6 +43,8 @@ namespace twinblock::core {
   X(failed_flush_retried, "a failed flush is retried into success (P4)")                                   \
   X(stable_sequence_too_high, "target reports stable what arrived after its flush began (P4)")             \
   X(promote_before_drain, "target is promoted before it applied what it received (P6)")                    \
+  X(rollback_not_noticed, "a replica put back to before the last session is not noticed (row 42)")         \
+  X(session_never_common, "the leader goes on taking the mark of the session before for good (row 42)")    \
   X(superblock_one_copy, "superblock update counts as durable after its first sector-torn copy (P11)")
 
 enum class Mutant : std::uint8_t {

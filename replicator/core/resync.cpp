@@ -191,6 +191,7 @@ void Mirror::Impl::send_piece(OpIndex i, bool zero) {
 
 bool Mirror::Impl::pump_clear() {
   bool progress = false;
+  if (!meta_.superblock_durable(relied_ticket_)) return false;
   while (!sent_pieces_.empty()) {
     const SentPiece piece = sent_pieces_.front();
     const bool stable = piece.sequence <= peer_stable_ && local_flush_done(piece.flush_ticket);

@@ -272,8 +272,11 @@ void Mirror::Impl::on_hello(const MessageIn& in) {
 
 bool Mirror::Impl::can_negotiate() const {
   const bool promoting = promote_.active && promote_.stage > 0;
-  return attached_ && !promoting && !demote_.active && !degrade_running_ && apply_idle() && !paused_ &&
-         !track_restart_ && !stop_.active && follow_ups_.empty() && pieces_ == 0 && resolve_command_ == 0;
+  // A state names only what a crash cannot take back: the peer forgets older marks for it.
+  const bool marks_durable = meta_.superblock_durable(session_ticket_) || meta_.failed();
+  return attached_ && marks_durable && !promoting && !demote_.active && !degrade_running_ && apply_idle() &&
+         !paused_ && !track_restart_ && !stop_.active && follow_ups_.empty() && pieces_ == 0 &&
+         resolve_command_ == 0;
 }
 
 void Mirror::Impl::start_round() {
@@ -344,7 +347,8 @@ void Mirror::Impl::send_state() {
   b.data_of_you = static_cast<std::uint8_t>(degrade_fact_ ? PeerData::lacks : peer().data);
   b.needs_full = peer().needs_full;
   b.your_identity = peer().identity;
-  b.your_attach_count = peer().attach_count;
+  b.session = {peer().session.count, peer().session.id};
+  b.session_common = {peer().session_common.count, peer().session_common.id};
   b.your_stable_sequence = peer().stable_sequence.value();
   b.dirty_regions = meta_.dirty.dirty_count();
   b.resync_active = s.resync.active;
@@ -352,7 +356,6 @@ void Mirror::Impl::send_state() {
   b.resync_generation = s.resync.generation.value();
   b.resolution = static_cast<std::uint8_t>(s.resolution);
   b.resolution_against = s.resolution_against.value();
-  b.attach_count = s.attach_count;
   b.stable_sequence = s.stable_sequence.value();
   b.sequence_limit = s.sequence_limit.value();
   my_state_ = b;
@@ -365,7 +368,8 @@ void Mirror::Impl::on_state(const MessageIn& in) {
   const bool sane = body.has_value() && hello_received_ && body->disk_state <= 3 && body->data_of_you <= 3 &&
                     body->mode <= 2 && body->resolution <= 2 && body->sequence_limit < kNumberMax &&
                     body->term_own < kNumberMax && body->term_seen < kNumberMax &&
-                    body->stable_sequence < kNumberMax && body->history.count <= wire::kHistoryMax;
+                    body->stable_sequence < kNumberMax && body->history.count <= wire::kHistoryMax &&
+                    body->session.count < kNumberMax && body->session_common.count <= body->session.count;
   if (!sane) return close_link(Refusal::bad_message);
   if (paused_) {  // not now; ours will be the higher round when we go on
     round_ = std::max(round_, body->round);

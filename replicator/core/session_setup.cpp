@@ -70,8 +70,6 @@ void Mirror::Impl::remember_peer() {
   bitmap::PeerRecord& p = peer();
   p.identity = peer_hello_.identity;
   p.incarnation = peer_hello_.incarnation;
-  p.attach_count = peer_state_.attach_count;
-  p.stable_sequence = SequenceNumber{peer_state_.stable_sequence};
 }
 
 // Numbers at or above the limit were never given by anybody. Takes a block of them for us, or goes on with
@@ -87,6 +85,20 @@ void Mirror::Impl::reserve_sequences() {
   } else if (sb().sequence_limit.value() - ring_.next() < kSequenceBlock / 2) {
     sb().sequence_limit = SequenceNumber{sb().sequence_limit.value() + kSequenceBlock};
   }
+}
+
+// The session gets its name, durable with the leader's superblock before it is offered.
+void Mirror::Impl::mark_session() {
+  const NodeView self = my_view();
+  const NodeView other = peer_view();
+  const SessionMarks theirs = marks_of(other, self);
+  SessionMarks mine = marks_of(self, other);
+  if (knows_another(self, other)) mine.common = theirs.newest;  // it says so itself, and nothing contradicts
+  const SessionMarks marks = begin_session(mine, theirs, random_.name());
+  // What was remembered as stable is of a session before the one that both share, and was judged then.
+  if (!(marks.common == mine.common)) peer().stable_sequence = SequenceNumber{peer_state_.stable_sequence};
+  peer().session = {marks.newest.count, marks.newest.id};
+  peer().session_common = {marks.common.count, marks.common.id};
 }
 
 void Mirror::Impl::prepare_session() {
@@ -115,6 +127,7 @@ bool Mirror::Impl::pump_prepare() {
     if (!meta_.pages_recorded(record_ticket_)) return false;
     const bool same = verdict_.kind == VerdictKind::in_sync || verdict_.stays_promotable;
     remember_peer();
+    mark_session();
     bitmap::PeerRecord& p = peer();
     p.base_generation = GenerationId{peer_state_.history.count == 0 ? 0 : peer_state_.history.entries[0].id};
     const bool same_generation = p.base_generation == sb().current();
@@ -146,6 +159,7 @@ bool Mirror::Impl::pump_prepare() {
   b.mirror_id = sb().mirror_id;
   b.group_id = sb().group_id;
   b.sequence_limit = sb().sequence_limit.value();
+  b.session = {peer().session.count, peer().session.id};
   b.history = my_history();
   phase_ = Phase::offered;
   send_body(wire::Type::session_start, b);
@@ -158,7 +172,9 @@ void Mirror::Impl::on_session_start(const MessageIn& in) {
                     body->sequence_limit < kNumberMax && in.header.term < kNumberMax &&
                     body->mirror_id != 0 && (sb().mirror_id == 0 || sb().mirror_id == body->mirror_id) &&
                     (body->resync != 0) == (verdict_.kind == VerdictKind::resync) &&
-                    (body->stays_promotable != 0) == verdict_.stays_promotable;
+                    (body->stays_promotable != 0) == verdict_.stays_promotable && body->session.id != 0 &&
+                    body->session.count > marks_of(my_view(), peer_view()).newest.count &&
+                    body->session.count < kNumberMax;
   if (!sane) return close_link(Refusal::bad_message);
   start_body_ = *body;
   bitmap::Superblock& s = sb();
@@ -174,6 +190,8 @@ void Mirror::Impl::on_session_start(const MessageIn& in) {
   if (peer_is_source_ || s.term_own < Term{peer_state_.term_own}) s.was_source = false;
   s.resolution = Resolution::none;
   remember_peer();
+  peer().stable_sequence = SequenceNumber{peer_state_.stable_sequence};
+  peer().session = peer().session_common = {body->session.count, body->session.id};
   if (peer().data != PeerData::handed_over || peer_is_source_ || verdict_.kind == VerdictKind::resync) {
     peer().data = PeerData::maybe_current;
   }
@@ -228,6 +246,11 @@ void Mirror::Impl::on_session_ready(const MessageIn& in) {
   phase_ = Phase::streaming;
   phase_deadline_ = Instant::never();
   peer_hello_.mirror_id = sb().mirror_id;  // a fresh target has adopted it by now
+  // It has written down the session. What was remembered of it before is forgotten only now; and it is not
+  // relied on (droppable(), pump_clear()) before that is durable here.
+  peer().stable_sequence = SequenceNumber{peer_state_.stable_sequence};
+  if (!TB_MUTANT(session_never_common)) peer().session_common = peer().session;
+  relied_ticket_ = meta_.superblock_changed();
   in_stream_ = true;
   peer_received_ = peer_applied_ = peer_stable_ = flush_point_sent_ = ring_.next() - 1;
   unapplied_messages_ = unapplied_bytes_ = queue_bytes_ = resync_messages_ = 0;

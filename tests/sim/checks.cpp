@@ -15,6 +15,7 @@
 //           ack set or async).
 // P8        A resync write is submitted only while `inconsistent` is durable (but for P8's exception), and
 //           resync_done sent only while the end of it is.
+// Row 42    Nobody is called rolled back unless somebody was put back to a backup.
 // P9        An export opens only while the other one is closed; a node without a link that opens without
 //           force has nothing that was overwritten. An async failover (after P6 was judged) and a forced
 //           promotion start a new history (History::rebase).
@@ -91,6 +92,7 @@ void World::check_disk_write(Node& n, const core::DiskIo& io, SectorRun run) {
     return check_intent(n, run, "submitted");
   }
   if (n.export_open || phase_ == Phase::genesis) return;  // a repair writes what the peer has
+  if (n.rolled_back || other(n).rolled_back) return;      // its marks went with it
   bool resync = io.buffer != 0 && buffers_.get(io.buffer).resync;
   const auto same = [&](const SectorRun& z) { return z.first == run.first && z.count == run.count; };
   const auto zeroes = std::find_if(n.resync_zeroes.begin(), n.resync_zeroes.end(), same);
@@ -160,7 +162,7 @@ void World::check_flushed(Node& n, std::size_t from, std::size_t to) {
     for (std::uint32_t s = run.first; s < run.first + run.count; ++s) {
       if (i < given_up_.get(s)) continue;
       for (Node* side : {&n, &other(n)}) {
-        if (side == &n ? !local : !remote) continue;
+        if (side->rolled_back || (side == &n ? !local : !remote)) continue;
         const Tag worst = side->disk.cell(s).durable;
         if (history_.valid(s, worst, since)) continue;
         fail("P2", std::string{"flush or FUA acknowledged, but a power cut at node "} + "AB"[side->index] +
@@ -168,6 +170,14 @@ void World::check_flushed(Node& n, std::size_t from, std::size_t to) {
       }
     }
   }
+}
+
+void World::check_verdict(const core::Send& send) {
+  const auto body = wire::decode_verdict(send.body);
+  if (!body || body->rule < 40 || body->rule > 42) return;
+  if (nodes_[0].rolled_back || nodes_[1].rolled_back) return;
+  fail("row 42",
+       "a replica is called rolled back, although nobody was put back, by row " + std::to_string(body->rule));
 }
 
 void World::check_resync_done(Node& n) {

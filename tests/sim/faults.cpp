@@ -27,10 +27,16 @@ void World::perform_fault(Action a) {
       restart_later(n, jitter(random_.one_in(2) ? 20 * kMillisecond : kSecond));
       return;
     }
-    case Action::backup:
-      return take_backup(nodes_[random_.below(2)]);
-    case Action::restore:
-      return put_back(nodes_[random_.below(2)]);
+    case Action::backup: {
+      Node& n = nodes_[random_.below(2)];
+      if (!n.backup.taken || random_.one_in(8)) take_backup(n);
+      return;
+    }
+    case Action::restore: {
+      Node& n = nodes_[random_.below(2)];
+      put_back(n);
+      return put_back(other(n));  // one of them at most
+    }
     default:
       return;
   }
@@ -72,13 +78,17 @@ void World::promote_confirmed() {
   }
 }
 
-// As a snapshot of the machine would have it: disk and metadata of one instant, of a target in sync.
+// As a snapshot of the machine would have it: disk and metadata of one instant, of either node while both are
+// in sync.
 void World::take_backup(Node& n) {
   Node& peer = other(n);
-  if (n.mirror == nullptr || n.export_open || !peer.export_open || !peer.in_ack_set) return;
+  const bool in_sync = n.export_open ? n.in_ack_set : peer.export_open && peer.in_ack_set;
+  if (n.mirror == nullptr || n.rolled_back || !in_sync) return;
+  if (n.mirror->snapshot().link != core::LinkState::connected) return;
   if (n.meta.superblock().disk_state != bitmap::DiskState::consistent) return;
   n.backup.taken = true;
-  n.backup.attach_count = n.meta.superblock().attach_count;
+  n.backup.session = std::max(n.session_joined, n.session_led);
+  n.backup.stable_sequence = n.meta.superblock().stable_sequence;
   n.backup.metadata = n.meta.area();
   n.backup.content.clear();
   n.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell& c) {
@@ -86,22 +96,46 @@ void World::take_backup(Node& n) {
   });
 }
 
-// Only where the peer must notice: the node has attached, and met it, at least twice since the backup, and it
-// does not attach again before they meet (attach counts can be caught up with).
+// The other one must have written down what the backup cannot know: a later session, or, in the same one,
+// more on stable storage. (Of the rest nobody can tell: generations.md, "Known limits".) Sessions are counted
+// by the world, not by the marks of the core.
+bool World::backup_shows(const Node& n) {
+  const Node& peer = other(n);
+  const bool confirmed = peer.meta.weakest_sequence() > peer.session_led_at + 1;
+  const std::uint64_t known =
+      confirmed ? std::max(peer.session_joined, peer.session_led) : peer.session_joined;
+  if (known != n.backup.session) return known > n.backup.session;
+  return peer.session_led <= known &&
+         peer.meta.weakest().peers[index(n)].stable_sequence > n.backup.stable_sequence;
+}
+
+// Either node, source or target, while the other one has everything that was acknowledged. Then it may crash
+// as often as it likes before they meet.
 void World::put_back(Node& n) {
   Node& peer = other(n);
-  const std::uint64_t known = peer.meta.peer().attach_count;
-  if (!n.backup.taken || n.mirror == nullptr || known <= n.backup.attach_count + 1) return;
-  if (!peer.export_open || !peer.mirror || n.export_open || !peer.in_ack_set || !n.at_risk.empty()) return;
+  if (!n.backup.taken || n.mirror == nullptr || peer.mirror == nullptr || !backup_shows(n)) return;
+  if (n.rolled_back || peer.rolled_back || !n.at_risk.empty() || !peer.at_risk.empty()) return;
+  const bool in_sync = n.export_open ? n.in_ack_set : peer.export_open && peer.in_ack_set;
+  if (!in_sync || peer.meta.weakest().disk_state != bitmap::DiskState::consistent) return;
+  if (n.export_open && random_.one_in(2))
+    push(jitter(10 * kMillisecond), EventType::peer_is_dead, peer.index);
   crash(n, true);
   note(n, "=== put back from its backup");
-  n.backup.taken = false;
+  ++totals_.put_back;
+  n.backup.taken = random_.one_in(2);  // it may be put back once more
   n.disk.clear();
   for (const auto& [sector, tag] : n.backup.content) n.disk.fill(sector, tag);
   n.meta.area() = n.backup.metadata;
   n.meta.recover();
   n.rolled_back = true;
+  n.session_joined = n.backup.session;
+  n.session_led = n.session_led_at = 0;
+  n.lone_crashes = static_cast<std::uint32_t>(random_.below(5));
   n.at_risk.clear();
+  if (n.lone_crashes > 0 && random_.one_in(2)) {
+    network_blocked_ = true;
+    push(jitter(n.lone_crashes * 60 * kMillisecond), EventType::unstall, peer.index);
+  }
   restart_later(n, jitter(20 * kMillisecond));
 }
 

@@ -5,6 +5,7 @@
 // the durable state and also by every write in flight that may replace it.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -51,6 +52,10 @@ class MetadataDisk {
   // What is left if the newer of the two copies rots (P11).
   [[nodiscard]] const bitmap::Superblock& weakest() const {
     return copies_[copy_sequences_[1] < copy_sequences_[0] ? 1 : 0];
+  }
+  [[nodiscard]] std::uint64_t superblock_sequence() const { return superblock_sequence_; }
+  [[nodiscard]] std::uint64_t weakest_sequence() const {
+    return std::min(copy_sequences_[0], copy_sequences_[1]);
   }
   // The extent's intent is durable and stays so.
   [[nodiscard]] bool hot(std::uint32_t extent) const { return (hot_ & flying_hot_) >> extent & 1; }

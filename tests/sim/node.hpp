@@ -114,11 +114,17 @@ struct Node {
   std::uint32_t commands = 0;  // without an answer
   struct Backup {
     bool taken = false;
-    std::uint64_t attach_count = 0;
+    std::uint64_t session = 0;  // the last one that it can know
+    SequenceNumber stable_sequence;
     std::vector<std::byte> metadata;
     std::vector<std::pair<std::uint32_t, Tag>> content;  // what is durable and not zeroes
   } backup;
-  bool rolled_back = false;              // its backup was put back and no session has begun since
+  bool rolled_back = false;          // its backup was put back and it has not joined a session since
+  std::uint64_t session_joined = 0;  // last session, by the world's count, that it is durably a follower of
+  std::uint64_t session_led = 0;     // and that it knows the other to have joined
+  std::uint64_t session_led_at = 0;  // sequence of its superblock when it learned that
+  std::uint32_t session_id = 0;      // of the last one joined
+  std::uint32_t lone_crashes = 0;    // still to come before it may meet the other
   std::vector<SectorRun> resync_zeroes;  // delivered by a resync, not submitted yet
   std::int64_t resync_credit = 0;        // bytes that the ceiling allows as of resync_counted_at
   std::int64_t resync_counted_at = 0;

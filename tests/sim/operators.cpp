@@ -57,7 +57,7 @@ void World::fail_over(Node& from) {
 
 void World::promote_if_safe(Node& n) {
   Node& peer = other(n);
-  if (n.export_open || peer.mirror != nullptr || !peer.was_source || !peer.peer_had_all ||
+  if (n.export_open || n.rolled_back || peer.mirror != nullptr || !peer.was_source || !peer.peer_had_all ||
       peer.peer_life != n.life) {
     return;
   }
@@ -72,19 +72,19 @@ void World::perform(Action a) {
   switch (a) {
     case Action::crash_kill:
     case Action::crash_power:
-      if (any.mirror == nullptr || any.rolled_back) break;
+      if (any.mirror == nullptr) break;
       crash(any, a == Action::crash_power);
       restart_later(any, jitter(random_.one_in(2) ? 20 * kMillisecond : kSecond));
       break;
     case Action::crash_both:
       for (Node& n : nodes_) {
-        if (n.mirror != nullptr && !n.rolled_back) crash(n, random_.one_in(2));
+        if (n.mirror != nullptr) crash(n, random_.one_in(2));
         restart_later(n, jitter(200 * kMillisecond));
       }
       break;
     case Action::failover: {
       Node* n = source();
-      if (n != nullptr && !n->rolled_back) fail_over(*n);
+      if (n != nullptr) fail_over(*n);
       break;
     }
     case Action::link_cut:

@@ -65,6 +65,10 @@ void World::on_event(Node& n, const core::Event& e) {
   if (e.kind == core::EventKind::split_brain) n.saw_split_brain = true;
   if (e.kind == core::EventKind::disk_failed) n.disk_lost = true;
   if (e.kind == core::EventKind::stopped) n.stopped = true;
+  if (e.kind == core::EventKind::session_started && n.session_id != e.a && other(n).session_id == e.a) {
+    n.session_led = other(n).session_joined;
+    n.session_led_at = n.meta.superblock_sequence();
+  }
 }
 
 void World::on_export(Node& n, bool open) {
@@ -104,11 +108,13 @@ void World::log_stream(Node& n, const core::Send& send) {
       if (n.stream.active()) n.stream.note_stable(h.aux);
       break;
     case Type::session_start:  // it leads: from now on its content does not come from a stream
-      n.rolled_back = other(n).rolled_back = false;
       n.stream.end();
       settle_at_risk(n);
       break;
     case Type::session_ready:
+      n.rolled_back = other(n).rolled_back = false;
+      n.session_joined = ++sessions_;
+      n.session_id = h.session;
       n.stream.begin(n.disk);
       end_fork(other(n));
       break;
@@ -127,6 +133,7 @@ void World::on_send(Node& n, const core::Send& send) {
   Network::Side& side = network_.sides[index(n)];
   if (send.link != network_.id || !side.up || side.closing) return;  // the engine drops it
   if (send.header.type == Type::resync_done) check_resync_done(n);
+  if (send.header.type == Type::verdict) check_verdict(send);
   log_stream(n, send);
   if (tap_ != nullptr && !tap_->sent(n.index, send)) return;
   const std::uint32_t at = network_.allocate();

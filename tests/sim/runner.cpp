@@ -72,6 +72,7 @@ void add(Totals& to, const Totals& t) {
   to.checks += t.checks;
   to.excused += t.excused;
   to.given_up += t.given_up;
+  to.put_back += t.put_back;
 }
 
 double cpu_seconds() {
@@ -293,15 +294,15 @@ int run_seeds(const Options& o) {
   const double seconds = seconds_since(begin);
   std::printf(
       "%llu client operations, %llu events, %llu crashes, %llu links, %llu exports opened, %llu full checks\n"
-      "%llu runs excused (%.2f %%), %llu sectors given up\n"
+      "%llu runs excused (%.2f %%), %llu sectors given up, %llu nodes put back to a backup\n"
       "%.1f s, %.0f seeds per second and core (each runs %s), %.0f client operations per second and core\n",
       static_cast<unsigned long long>(totals.operations), static_cast<unsigned long long>(totals.events),
       static_cast<unsigned long long>(totals.crashes), static_cast<unsigned long long>(totals.links),
       static_cast<unsigned long long>(totals.opens), static_cast<unsigned long long>(totals.checks),
       static_cast<unsigned long long>(totals.excused),
       100.0 * static_cast<double>(totals.excused) / static_cast<double>(std::max<std::uint64_t>(passed, 1)),
-      static_cast<unsigned long long>(totals.given_up), seconds,
-      static_cast<double>(passed) / seconds / o.jobs, o.once ? "once" : "twice",
+      static_cast<unsigned long long>(totals.given_up), static_cast<unsigned long long>(totals.put_back),
+      seconds, static_cast<double>(passed) / seconds / o.jobs, o.once ? "once" : "twice",
       (o.once ? 1 : 2) * static_cast<double>(totals.operations) / seconds / o.jobs);
   std::printf("%llu passed, %llu failed\n", static_cast<unsigned long long>(passed),
               static_cast<unsigned long long>(failed));

@@ -121,10 +121,13 @@ void set_weights(Scenario& s) {
     case ScenarioClass::cuts:
       break;
     case ScenarioClass::rollbacks:
-      add_crashes(s, 3);
-      add_network(s, 1);
+      add_crashes(s, 2);
+      add_network(s, 2);
+      weight(s, Action::switchover) += 3;
+      weight(s, Action::demote_promote) += 1;
+      weight(s, Action::promote_plain) += 2;
       weight(s, Action::backup) += 6;
-      weight(s, Action::restore) += 12;
+      weight(s, Action::restore) += 18;
       break;
     case ScenarioClass::count_:
       break;
@@ -215,6 +218,11 @@ Scenario make_scenario(std::uint64_t seed, Random& random, int forced_class) {
                                Type::session_ready, Type::demoted,     Type::demoted_ack, Type::write,
                                Type::resync_done,   Type::ack};
     if (random.one_in(2)) s.cut_type = kTypes[random.below(std::size(kTypes))];
+  }
+  if (s.kind == ScenarioClass::rollbacks) {  // several sessions, so that a backup grows old
+    s.think_ns = static_cast<std::int64_t>(320'000u << random.below(4));
+    s.action_gap_ns = static_cast<std::int64_t>(5'000'000u << random.below(3));
+    s.client_ops += 200;
   }
   if (s.kind == ScenarioClass::disk_errors && random.one_in(2)) {
     s.repairs = true;

@@ -223,6 +223,10 @@ void World::start_node(Node& n) {
   n.mirror->start(clock(n), outputs_);
   carry_out(n);
   end_turn(n);
+  if (n.lone_crashes > 0) {
+    --n.lone_crashes;
+    push(jitter(20 * kMillisecond), EventType::kill, n.index, random_.one_in(2) ? 1 : 0);
+  }
 }
 
 void World::note(const Node& n, std::string_view what) {
@@ -336,6 +340,7 @@ void World::crash(Node& n, bool power) {
     for (std::uint32_t s = op.run.first; s < op.run.first + op.run.count; ++s)
       op.peer_had = op.peer_had && history_.valid(s, n.disk.cell(s).cached, op.begun);
   }
+  if (n.meta.weakest_sequence() <= n.session_led_at + 1) n.session_led = 0;  // what it learned may be lost
   n.meta.crash(random_);
   if (!power) n.disk.kill(random_);
   drop_operations(n);

@@ -36,6 +36,7 @@ struct Totals {
   std::uint64_t checks = 0;
   std::uint64_t excused = 0;   // runs that ended without a good copy
   std::uint64_t given_up = 0;  // sectors whose unflushed content a legal loss took
+  std::uint64_t put_back = 0;  // nodes restored from a backup
 };
 
 class World {
@@ -84,6 +85,7 @@ class World {
   }
   void mix_input(const Node& n, const core::Input& in);
   void note(const Node& n, std::string_view what);
+  void check_verdict(const core::Send& send);
   [[nodiscard]] Node& other(const Node& n) { return nodes_[static_cast<std::size_t>(1 - n.index)]; }
   [[nodiscard]] std::size_t index(const Node& n) const { return static_cast<std::size_t>(n.index); }
 
@@ -210,6 +212,7 @@ class World {
   Sparse<Kept> kept_;  // the winner's content when the split brain was resolved
   bool kept_taken_ = false;
   std::int64_t healing_since_ = 0;
+  std::uint64_t sessions_ = 0;  // joined
   bool cut_used_ = false;
   bool cut_armed_ = false;  // messages are counted
   std::int64_t last_fault_ = 0;

@@ -37,6 +37,12 @@ void fields(Cursor& c, B& b) {
   }
 }
 
+template <class Cursor, Is<SessionMark> B>
+void fields(Cursor& c, B& b) {
+  c.number(b.count);
+  c.number(b.id);
+}
+
 // The first two fields keep their place in every version: they say which versions can go on.
 template <class Cursor, Is<HelloBody> B>
 void fields(Cursor& c, B& b) {
@@ -72,7 +78,8 @@ void fields(Cursor& c, B& b) {
   c.number(b.data_of_you);
   c.number(b.needs_full);
   c.number(b.your_identity);
-  c.number(b.your_attach_count);
+  fields(c, b.session);
+  fields(c, b.session_common);
   c.number(b.your_stable_sequence);
   c.number(b.dirty_regions);
   c.number(b.resync_active);
@@ -80,7 +87,6 @@ void fields(Cursor& c, B& b) {
   c.number(b.resync_generation);
   c.number(b.resolution);
   c.number(b.resolution_against);
-  c.number(b.attach_count);
   c.number(b.stable_sequence);
   c.number(b.sequence_limit);
   fields(c, b.history);
@@ -103,6 +109,7 @@ void fields(Cursor& c, B& b) {
   c.number(b.mirror_id);
   c.number(b.group_id);
   c.number(b.sequence_limit);
+  fields(c, b.session);
   fields(c, b.history);
 }
 

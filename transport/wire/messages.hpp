@@ -156,6 +156,13 @@ struct HelloBody {
   friend bool operator==(const HelloBody&, const HelloBody&) = default;
 };
 
+// Names a session (bitmap::SessionMark). {0, 0}: before the first one.
+struct SessionMark {
+  std::uint64_t count = 0;
+  std::uint64_t id = 0;
+  friend bool operator==(const SessionMark&, const SessionMark&) = default;
+};
+
 // Everything decide() looks at (docs/internals/generations.md). Enumerations: bitmap/superblock.hpp.
 struct StateBody {
   std::uint32_t round = 0;
@@ -173,7 +180,8 @@ struct StateBody {
   std::uint8_t data_of_you = 0;    // bitmap::PeerData
   std::uint8_t needs_full = 0;
   std::uint64_t your_identity = 0;  // as remembered
-  std::uint64_t your_attach_count = 0;
+  SessionMark session;              // the newest one with you that is durable here
+  SessionMark session_common;       // the newest one that I know to be durable at your side, too
   std::uint64_t your_stable_sequence = 0;
   std::uint64_t dirty_regions = 0;  // bits for you, hot extents included
   std::uint8_t resync_active = 0;
@@ -181,7 +189,6 @@ struct StateBody {
   std::uint64_t resync_generation = 0;
   std::uint8_t resolution = 0;  // bitmap::Resolution
   std::uint64_t resolution_against = 0;
-  std::uint64_t attach_count = 0;
   std::uint64_t stable_sequence = 0;
   std::uint64_t sequence_limit = 0;
   friend bool operator==(const StateBody&, const StateBody&) = default;
@@ -203,6 +210,7 @@ struct SessionStartBody {
   std::uint64_t mirror_id = 0;
   std::uint64_t group_id = 0;
   std::uint64_t sequence_limit = 0;
+  SessionMark session;  // the name of the session that begins
   History history;
   friend bool operator==(const SessionStartBody&, const SessionStartBody&) = default;
 };

@@ -152,16 +152,31 @@ TEST(SuperblockCodec, EveryFieldHasBytesOfItsOwn) {
   const Block block = std::span{bytes}.first<kBlockSize>();
   encode_superblock(sb, 9, 0, block);
   const std::uint32_t end = layout::kGenerations.offset + sb.generation_count * layout::kGenerationSize;
+  const std::uint32_t behind = layout::kPeerSessions.offset + layout::kPeerSessions.size;
   int unchanged = 0;
-  for (std::uint32_t at = layout::kAreaId.offset; at < end; ++at) {
+  for (std::uint32_t at = layout::kAreaId.offset; at < behind; ++at) {
+    if (at == end) at = layout::kPeerSessions.offset;  // entries beyond the count
     const auto before = std::to_integer<std::uint64_t>(block[at]);
     test::forge(block, at, 1, before ^ 1);
     const SuperblockCopy back = decode_superblock(block, BlockIndex{0});
     if (!back.error && back.superblock == sb && back.sequence == 9) ++unchanged;
     test::forge(block, at, 1, before);
   }
-  // The reserved bytes: header 16, after the flags 15, 22 in each peer, 7 in each of three generations.
-  EXPECT_EQ(unchanged, 16 + 15 + 8 * 22 + 3 * 7);
+  // The reserved bytes: header 16, after the flags 15, 30 in each peer, 7 in each of three generations.
+  EXPECT_EQ(unchanged, 16 + 15 + 8 * 30 + 3 * 7);
+}
+
+TEST(SuperblockCodec, OfAVersionWithoutSessionMarksItHasNone) {
+  // Where the marks are, that version wrote zeroes; where it had the peer's attach count, nobody looks now.
+  Area bytes(kBlockSize);
+  const Block block = std::span{bytes}.first<kBlockSize>();
+  Superblock sb = sample_superblock();
+  for (PeerRecord& peer : sb.peers) peer.session = peer.session_common = {};
+  encode_superblock(sb, 9, 0, block);
+  test::forge(block, layout::kPeers.offset + layout::kPeerSize + 24, 8, 7);
+  const SuperblockCopy back = decode_superblock(block, BlockIndex{0});
+  ASSERT_FALSE(back.error);
+  EXPECT_EQ(back.superblock, sb);
 }
 
 struct BadValue {

@@ -160,9 +160,13 @@ std::string table_of_document(const std::string& heading) {
 }
 
 TEST(FormatDocument, ItsByteTablesAreTheLayoutOfTheCode) {
-  const Table tables[] = {{"Block header", layout::kHeader},  {"Superblock", layout::kSuperblock},
-                          {"Peer record", layout::kPeer},     {"Generation entry", layout::kGeneration},
-                          {"Intent record", layout::kIntent}, {"Relied page", layout::kRelied},
+  const Table tables[] = {{"Block header", layout::kHeader},
+                          {"Superblock", layout::kSuperblock},
+                          {"Peer record", layout::kPeer},
+                          {"Sessions of a peer", layout::kPeerSession},
+                          {"Generation entry", layout::kGeneration},
+                          {"Intent record", layout::kIntent},
+                          {"Relied page", layout::kRelied},
                           {"Bitmap page", layout::kPage}};
   for (const Table& table : tables) {
     std::string expected;

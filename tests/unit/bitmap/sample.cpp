@@ -30,15 +30,17 @@ Superblock sample_superblock() {
                  .base_generation = GenerationId{0xd2},
                  .data = PeerData::lacks,
                  .needs_full = false,
-                 .attach_count = 7,
-                 .stable_sequence = SequenceNumber{4000}};
+                 .stable_sequence = SequenceNumber{4000},
+                 .session = {8, 0x5152535455565758},
+                 .session_common = {7, 0x6162636465666768}};
   sb.peers[5] = {.identity = 0xf1,
                  .incarnation = 0xf2,
                  .base_generation = GenerationId{0xd1},
                  .data = PeerData::handed_over,
                  .needs_full = false,
-                 .attach_count = 8,
-                 .stable_sequence = SequenceNumber{4001}};
+                 .stable_sequence = SequenceNumber{4001},
+                 .session = {9, 0x7172737475767778},
+                 .session_common = {9, 0x7172737475767778}};
   sb.resync = {
       .active = true, .from = NodeIndex{5}, .generation = GenerationId{0xd1}, .cursor = ByteOffset{1u << 20}};
   sb.resolution = Resolution::discard;

@@ -56,7 +56,7 @@ Two equal_pair() {
     s.history = history({1});
     s.base_for_you = 1;
     s.data_of_you = code(PeerData::maybe_current);
-    s.attach_count = s.your_attach_count = 3;
+    s.session = s.session_common = {3, 33};
     s.stable_sequence = s.your_stable_sequence = 50;
     s.clean = 1;
     s.term_seen = 0x100;
@@ -101,10 +101,15 @@ Two fresh_b() {
   t.b.state = {};
   t.a.state.base_for_you = t.a.state.your_identity = 0;
   t.a.state.needs_full = 1;
-  t.a.state.your_attach_count = t.a.state.your_stable_sequence = 0;
+  t.a.state.session = t.a.state.session_common = {};
+  t.a.state.your_stable_sequence = 0;
   return t;
 }
 
+// To a state from before the last session.
+void put_back(NodeView& v) {
+  v.state.session = v.state.session_common = {2, 22};
+}
 void source(NodeView& v, std::uint64_t term) {
   v.state.is_source = v.state.was_source = 1;
   v.state.term_own = v.state.term_seen = term;
@@ -219,46 +224,45 @@ const std::vector<Row>& rows() {
          a.state.disk_state = b.state.disk_state = failed;
        },
        31, Refusal::peer_disk_failed},
-      {"both restored", equal_pair, [](V a, V b) { a.state.attach_count = b.state.attach_count = 2; }, 40,
-       Refusal::rolled_back},
+      {"both restored, one by its marks, one by what it had stable", equal_pair,
+       [](V a, V b) {
+         put_back(a);
+         a.state.your_stable_sequence = 51;
+         b.state.stable_sequence = 50;
+       },
+       40, Refusal::rolled_back},
       {"a restored source", equal_pair,
        [](V a, V) {
          source(a, 0x100);
-         a.state.attach_count = 2;
+         put_back(a);
        },
        41, Refusal::rolled_back},
       {"restored, the other one is a mixture", equal_pair,
        [=](V a, V b) {
-         a.state.attach_count = 2;
+         put_back(a);
          b.state.disk_state = inconsistent;
        },
        41, Refusal::rolled_back},
-      {"restored: attach count", equal_pair, [](V, V b) { b.state.attach_count = 2; }, 42, {'A', true}},
+      {"restored: from before the last session", equal_pair, [](V, V b) { put_back(b); }, 42, {'A', true}},
       {"restored: stable sequence",
        equal_pair,
        [](V, V b) { b.state.stable_sequence = 49; },
        42,
        {'A', true}},
-      {"restored: the last source follows",
-       equal_pair,
-       [](V a, V) { a.state.attach_count = 2; },
-       42,
-       {'B', true}},
-      {"more attaches are no restore", equal_pair, [](V, V b) { b.state.attach_count = 4; }, 61, 'A'},
-      {"lower counts of another replica",
+      {"restored: the last source follows", equal_pair, [](V a, V) { put_back(a); }, 42, {'B', true}},
+      {"marks of another replica",
        equal_pair,
        [](V a, V b) {
-         b.state.attach_count = 1;
+         put_back(b);
          a.state.your_identity = 99;
        },
        60,
        {'A', true}},
-      {"restored and went on by itself", parted, [](V, V b) { b.state.attach_count = 2; }, 82,
-       Refusal::split_brain},
+      {"restored and went on by itself", parted, [](V, V b) { put_back(b); }, 82, Refusal::split_brain},
       {"restored, went on, given up",
        parted,
        [](V a, V b) {
-         b.state.attach_count = 2;
+         put_back(b);
          resolve(b, a, Resolution::discard);
        },
        80,
@@ -661,7 +665,8 @@ TEST(Decide, RandomStatesKeepTheRules) {
       s.resync_generation = below(5);
       s.resolution = static_cast<std::uint8_t>(below(3));
       s.resolution_against = below(2) == 0 ? below(6) : 100;
-      if (below(8) == 0) s.attach_count = below(5);
+      if (below(8) == 0) s.session_common = {below(5), below(2)};
+      if (below(8) == 0) s.session = {s.session_common.count + below(2), below(2)};
       if (below(8) == 0) s.stable_sequence = 48 + below(5);
       make_possible(*v);
     }

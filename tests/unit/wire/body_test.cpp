@@ -153,10 +153,10 @@ TEST(StateBodyRanges, EachEnumerationHasItsBound) {
                         {13, 2},
                         {38, 3},
                         {39, 1},
-                        {72, 1},
-                        {73, kNodeCountMax - 1u},
-                        {82, 2},
-                        {115, 0}}) {
+                        {96, 1},
+                        {97, kNodeCountMax - 1u},
+                        {106, 2},
+                        {131, 0}}) {
     for (unsigned v = 0; v < 256; ++v) {
       EXPECT_EQ(decodes_with<State>({}, f.at, v), v <= f.max) << "byte " << f.at << " value " << v;
     }
@@ -176,8 +176,8 @@ TEST(StateBodyRanges, BoundsAreThoseOfTheSuperblock) {
   EXPECT_EQ(std::size_t{kHistoryMax}, bitmap::Superblock{}.generations.size());
   EXPECT_FALSE(decodes_with<State>(body, 10, body.disk_state + 1u));
   EXPECT_FALSE(decodes_with<State>(body, 38, body.data_of_you + 1u));
-  EXPECT_FALSE(decodes_with<State>(body, 82, body.resolution + 1u));
-  EXPECT_FALSE(decodes_with<State>(body, 116 + 24, body.history.entries[0].cause + 1u));
+  EXPECT_FALSE(decodes_with<State>(body, 106, body.resolution + 1u));
+  EXPECT_FALSE(decodes_with<State>(body, 132 + 24, body.history.entries[0].cause + 1u));
 }
 
 TEST(HistoryRanges, CountIsBounded) {

@@ -68,7 +68,8 @@ StateBody sample_state() {
   b.data_of_you = 2;
   b.needs_full = 1;
   b.your_identity = 0x3333333333333333;
-  b.your_attach_count = 4;
+  b.session = {9, 0x6666666666666666};
+  b.session_common = {4, 0x7777777777777777};
   b.your_stable_sequence = 4999;
   b.dirty_regions = 17;
   b.resync_active = 1;
@@ -76,7 +77,6 @@ StateBody sample_state() {
   b.resync_generation = 0x4444444444444444;
   b.resolution = 2;
   b.resolution_against = 0x5555555555555555;
-  b.attach_count = 9;
   b.stable_sequence = 5003;
   b.sequence_limit = 65536;
   return b;
@@ -91,8 +91,14 @@ Bytes sample_tail(Type type) {
     case Type::verdict:
       return test::encoded(VerdictBody{1, 7, 1, 1, 1});
     case Type::session_start:
-      return test::encoded(
-          SessionStartBody{1, 1, 17, 0x0123456789abcdef, 0xfedcba9876543210, 65536, sample_history()});
+      return test::encoded(SessionStartBody{1,
+                                            1,
+                                            17,
+                                            0x0123456789abcdef,
+                                            0xfedcba9876543210,
+                                            65536,
+                                            {10, 0x8888888888888888},
+                                            sample_history()});
     case Type::session_ready:
       return test::encoded(SessionReadyBody{1024, 32u << 20});
     case Type::resync_end:

@@ -143,7 +143,8 @@ inline StateBody random_state(Random& random) {
   b.data_of_you = small(random, 4);
   b.needs_full = small(random, 2);
   b.your_identity = random.next();
-  b.your_attach_count = random.next();
+  b.session = {random.next(), random.next()};
+  b.session_common = {random.next(), random.next()};
   b.your_stable_sequence = random.next();
   b.dirty_regions = random.next();
   b.resync_active = small(random, 2);
@@ -151,7 +152,6 @@ inline StateBody random_state(Random& random) {
   b.resync_generation = random.next();
   b.resolution = small(random, 3);
   b.resolution_against = random.next();
-  b.attach_count = random.next();
   b.stable_sequence = random.next();
   b.sequence_limit = random.next();
   return b;
@@ -163,8 +163,14 @@ inline VerdictBody random_verdict(Random& random) {
 }
 
 inline SessionStartBody random_session_start(Random& random) {
-  return {small(random, 2), small(random, 2), random.next(),         random.next(),
-          random.next(),    random.next(),    random_history(random)};
+  return {small(random, 2),
+          small(random, 2),
+          random.next(),
+          random.next(),
+          random.next(),
+          random.next(),
+          {random.next(), random.next()},
+          random_history(random)};
 }
 
 inline SessionReadyBody random_session_ready(Random& random) {
