@@ -160,6 +160,7 @@ RunnerPlan Engine::runner_plan(const Entry& entry) const {
   plan.core.window_bytes = kWindowBytes;
   plan.core.resync_pieces_max = kResyncPieces;
   plan.core.random_seed = random_name();
+  plan.core.boot_id = boot_id();
   plan.link.mirror = config.name;
   plan.link.node = plan.core.node;
   plan.link.peer = plan.core.peer;

@@ -9,6 +9,8 @@
 #include <cstring>
 
 #include "replicator/control/log.hpp"
+#include "replicator/engine/probe.hpp"
+#include "transport/ring/disk.hpp"
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
@@ -63,6 +65,11 @@ void harden_memory() {
     control::log_warning("process.io_flusher", "not marked as an I/O flusher",
                          {{"reason", std::strerror(errno)}});
   }
+}
+
+std::uint64_t boot_id() {
+  const std::string text = ring::read_attribute("/proc/sys/kernel/random/boot_id");
+  return text.empty() ? 0 : hash_text(text);
 }
 
 void exit_with_parent() {

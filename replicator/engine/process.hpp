@@ -1,6 +1,7 @@
 // What a daemon asks of its process: signals, memory, who its parent is.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "base/units.hpp"
@@ -16,6 +17,11 @@ void block_signals();
 // So that a file system on top of us under memory pressure cannot deadlock on our page faults or allocations:
 // locks the memory and marks the process an I/O flusher. Logs what the system refuses, and goes on.
 void harden_memory();
+
+// A name for this boot of the machine (/proc/sys/kernel/random/boot_id, hashed): the same for every process
+// until the next boot, so that a daemon that was killed is told from a machine that lost its disk's cache. 0:
+// unknown.
+[[nodiscard]] std::uint64_t boot_id();
 
 // Ends this process with SIGTERM when its parent dies.
 void exit_with_parent();

@@ -47,6 +47,25 @@ def test_mirror_and_compare(d):
         p.compare()
 
 
+def test_killed_daemons_lose_no_cache(d):
+    """A SIGKILL is no power loss: the target has every acknowledged write and stays promotable (row 63, not 62)."""
+    need_nbd()
+    with pair(d) as p:
+        p.create()
+        for first, second in ((p.alpha, p.beta), (p.beta, p.alpha)):
+            h = p.alpha.handle()
+            h.pwrite(b"x" * 65536, 0)
+            first.kill()
+            second.kill()
+            for node in (p.alpha, p.beta):
+                node.start()
+            p.wait_synced(p.alpha)
+            for node in (p.alpha, p.beta):
+                assert json.loads(node.cli("explain", "data", "--json").stdout)["rule"] == 63, node.name
+        p.flushed(p.alpha)
+        p.compare()
+
+
 def test_target_refuses_clients_with_a_sentence(d):
     with pair(d) as p:
         p.create()
