@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# ctest: labels=kernel timeout=300
+# ctest: labels=mount timeout=300
 """Replicas on block devices (loop devices over files): claimed exclusively, zeroed and discarded alike, refused
 when in use, of another size or block size, or changed behind the mirror's back. Skipped where the machine has
 no loop devices to give.

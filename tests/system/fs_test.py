@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# ctest: labels=kernel timeout=300 serial
+# ctest: labels=mount timeout=300 serial
 """ext4 and xfs on a mirror: a real tree, the source killed, the file system clean on the other node, and every
 synced file there."""
 import hashlib

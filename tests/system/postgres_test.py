@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-# ctest: labels=kernel timeout=300 serial
+# ctest: labels=mount timeout=300 serial
 """PostgreSQL on a mirror: the source is killed under pgbench and under clients that note each acknowledged commit;
 the database starts on the other node and has every one of them.
 
