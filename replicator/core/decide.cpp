@@ -100,7 +100,8 @@ Verdict resync(std::uint8_t rule, const NodeView& leader, const NodeView& follow
   v.kind = VerdictKind::resync;
   v.rule = rule;
   v.leader = leader.node;
-  v.full = full || !bits_usable(leader, follower);
+  // Void bits on either side: what the follower wrote is known by its own bits only.
+  v.full = full || follower.state.needs_full != 0 || !bits_usable(leader, follower);
   return v;
 }
 
@@ -160,10 +161,13 @@ Verdict with_inconsistent(const NodeView& a, const NodeView& b) {
   }
   // A disk that failed under a source alone holds the newest history, though damaged; one that failed before
   // its peer was forced holds what the peer lacks. Nobody may overwrite either by himself. Where the peer may
-  // have everything, no write was acknowledged without it.
+  // have everything, no write was acknowledged without it; but then it has noted that the disk failed, or the
+  // source answered before the peer had written (memsync, async), and what was on its way is on this disk
+  // alone.
   const std::uint64_t last = current(bad.state);
   const bool lacked = static_cast<PeerData>(bad.state.data_of_you) == PeerData::lacks;
-  const bool left_behind = (lacked && !knows(good.state, last)) || forced_apart(good.state, bad.state);
+  const bool ahead = lacked || bad.state.mode != static_cast<std::uint8_t>(Mode::sync);
+  const bool left_behind = (ahead && !knows(good.state, last)) || forced_apart(good.state, bad.state);
   const bool only_copy = bad.state.resync_active == 0 && last != 0 && left_behind;
   if (only_copy) {
     const bool given_up = loses(bad, good) && !loses(good, bad);

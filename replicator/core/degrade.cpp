@@ -106,24 +106,42 @@ void Mirror::Impl::on_degrade(const MessageIn& in) {
   const bool sane = body.has_value() && streaming() && !leading_ && replica_uptodate_ &&
                     body->history.count > 1 && body->history.entries[1].id == sb().current().value() &&
                     body->lacks == 1u << config_.peer.value();
-  if (!sane) return close_link(Refusal::bad_message);
-  adopt_history(body->history);
+  if (!sane || degrade_heard_ || follow_ups_.size() >= 8) return close_link(Refusal::bad_message);
+  // We become the only copy: first what was received before has to be written here, and be stable. A crash
+  // before that must not leave a replica that believes to have everything.
+  degrade_history_ = body->history;
+  degrade_heard_ = true;
+  degrade_flush_ = 0;
+  degrade_after_ = apply_popped_ + apply_.size();
+  again_ = true;
+}
+
+// REQUIRES: degrade_heard_.
+bool Mirror::Impl::pump_degrade_heard() {
+  if (detached_ || apply_popped_ < degrade_after_) return false;
+  if (degrade_flush_ == 0) {
+    degrade_flush_ = want_local_flush();
+    return true;
+  }
+  if (!local_flush_done(degrade_flush_)) return false;
+  degrade_heard_ = false;
+  if (degrade_history_.entries[1].id != sb().current().value()) {
+    close_link(Refusal::bad_message);
+    return true;
+  }
+  adopt_history(degrade_history_);
   peer().data = PeerData::lacks;
   peer().needs_full = true;
   meta_.set_all_bits();
   degrade_ticket_ = meta_.superblock_changed();
   follow_ups_.push_back({wire::Type::degrade_ack, degrade_ticket_, 0, false});
+  return true;
 }
 
 void Mirror::Impl::on_degrade_ack() {
   if (!detached_ || !in_ack_set_) return;
   degrade_acked_ = true;
-  for (std::size_t n = 0; n < ops_.size(); ++n) {
-    const Op& op = ops_[n];
-    if ((op.kind == OpKind::write || op.kind == OpKind::zero) && op.started && !op.replied) {
-      check_write(static_cast<OpIndex>(n));
-    }
-  }
+  check_started_writes();
   waiting_changed_ = again_ = true;
 }
 

@@ -3,11 +3,12 @@
 //
 // Session phases (the same on both sides unless said):
 //
-//   none ─link up─▶ hello ─both hellos─▶ state ─both states─▶ verdict ─┬─ refuse ─▶ (link closed)
-//                     ▲                    ▲                           ├─ leader:   bitmap ▶ preparing ▶
-//                     offered ─┐ │                    │ state of a newer round    └─ follower: following ▶
-//                     adopting ─────────┤ └── link down ──     └────────── streaming
-//                     ◀─────────────────────────────── session ready ──┘
+// clang-format off
+// none ─link up─▶ hello ─both hellos─▶ state ─both states─▶ verdict ┬─ refuse ─▶ (link closed)
+//  ▲                                     ▲                          ├─ leader: bitmap ▶ preparing ▶ offered ┐
+//  └─ link down, from any                │ newer round              └─ follower: following ▶ adopting ──────┤
+//                                        └──────── streaming ◀───────────────── session ready ──────────────┘
+// clang-format on
 //   idle: the link is up, the stream is stopped by hand or by the queue policy.
 #pragma once
 
@@ -19,42 +20,13 @@
 #include "replicator/core/metadata.hpp"
 #include "replicator/core/mirror.hpp"
 #include "replicator/core/mutants.hpp"
+#include "replicator/core/op.hpp"
 #include "replicator/core/range_lock.hpp"
 #include "replicator/core/resync_rate.hpp"
 #include "replicator/core/status.hpp"
 #include "replicator/core/stream_ring.hpp"
 
 namespace twinblock::core {
-
-enum class OpKind : std::uint8_t { none, read, write, zero, repair, resync, clear_bits, apply, peer_read };
-
-struct Op {
-  OpKind kind = OpKind::none;
-  bool fua = false;
-  bool zero = false;    // apply: zero instead of write
-  bool resync = false;  // apply: from a resync
-  bool may_unmap = false;
-  bool locked = false;
-  bool started = false;
-  bool cancelled = false;
-  bool local_pending = false;
-  bool local_ok = false;
-  bool peer_expected = false;  // the peer was in the ack set when this started
-  bool sent = false;
-  bool received = false;  // peer says so
-  bool applied = false;
-  bool peer_lost = false;
-  bool replied = false;
-  bool orphan = false;
-  Mode mode = Mode::sync;
-  SlotIndex slot = kNoSlot;      // pinned intent
-  std::uint32_t generation = 0;  // of this table entry
-  RequestId request = 0;
-  BufferId buffer = 0;
-  std::uint32_t handle = 0;  // peer_read: to answer with
-  std::uint64_t sequence = 0;
-  ByteRange range;
-};
 
 enum class Phase : std::uint8_t {
   none,
@@ -206,6 +178,9 @@ struct Mirror::Impl {
   void detach_local(int error);
   void announce_detached();
   void on_degrade(const MessageIn& in);
+  bool pump_degrade_heard();
+  bool pump_ahead();
+  void check_started_writes();
   void on_degrade_ack();
   void new_generation(GenerationCause cause);
 
@@ -289,6 +264,8 @@ struct Mirror::Impl {
   void send_piece(OpIndex i, bool zero);
   bool pump_clear();
   void clear_piece(OpIndex i);
+  void heal_piece(ByteRange range, int error);
+  void fail_blocked(const ByteRange& range);
   void pump_resync_end();
   void on_resync_done(const MessageIn& in);
   void check_orphans();
@@ -310,7 +287,7 @@ struct Mirror::Impl {
   void begin_demote(CommandId id, bool take_over, bool stopping);
   bool pump_demote();
   void tell_demoted();
-  void finish_demote();
+  void finish_demote(Refusal result = Refusal::none);
   void abort_demote(Refusal why);
   void depose();
   void on_term_taken(const MessageIn& in);
@@ -399,7 +376,10 @@ struct Mirror::Impl {
   bool degrade_wanted_ = false;
   bool degrade_running_ = false;
   Metadata::Ticket ahead_ticket_ = 0;
-  bool degrade_fact_ = false;  // the peer lacks writes that were answered ahead of it (async)
+  bool ahead_open_ = false;        // answers ahead of an async peer have begun
+  bool ahead_held_ = false;        // some wait for ahead_after_ to be stable here
+  std::uint64_t ahead_after_ = 0;  // the last number that was answered like sync
+  bool degrade_fact_ = false;      // the peer lacks writes that were answered ahead of it (async)
   // "The peer lacks something" was written down with the right to write alone. Not so after a restart, or
   // when a handshake made the peer a target of resync.
   bool lacks_by_right_ = false;
@@ -471,7 +451,8 @@ struct Mirror::Impl {
   std::uint64_t resync_end_sequence_ = 0;
   std::uint64_t resync_cursor_ = 0;  // region
   std::uint64_t demand_region_ = UINT64_MAX;
-  std::uint32_t pieces_ = 0;  // operations of kind resync and clear_bits
+  std::uint64_t healed_at_ = UINT64_MAX;  // offset of the last piece that was written over from the peer
+  std::uint32_t pieces_ = 0;              // operations of kind resync and clear_bits
   std::uint64_t resync_total_bytes_ = 0;
   Fifo<SentPiece> sent_pieces_;
   ResyncCounters resync_counters_;
@@ -506,6 +487,10 @@ struct Mirror::Impl {
   };
   std::vector<FollowUp> follow_ups_;
   bool demoted_heard_ = false;
+  bool degrade_heard_ = false;  // the leader's disk failed; waits for what came before, then for a flush
+  wire::History degrade_history_;
+  std::uint64_t degrade_after_ = 0;  // number of the apply entry behind the last that came before
+  std::uint64_t degrade_flush_ = 0;  // ticket of the local flush; 0: not asked for yet
   bool take_over_heard_ = false;
 
   // roles

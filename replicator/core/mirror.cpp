@@ -230,6 +230,7 @@ bool Mirror::Impl::pump_once() {
   bool more = pump_session();
   more |= pump_degrade();
   more |= pump_promote();
+  more |= pump_ahead();
   more |= pump_demote();
   more |= pump_stop();
   more |= pump_follower_tickets();

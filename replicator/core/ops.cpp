@@ -91,6 +91,7 @@ void Mirror::Impl::release_buffer(Op& op) {
 void Mirror::Impl::reply(Op& op, Status status) {
   TB_ASSERT(!op.replied);
   op.replied = true;
+  if (op.internal) return release_buffer(op);
   const bool is_read = op.kind == OpKind::read || op.kind == OpKind::repair;
   emit(Reply{op.request, status, is_read ? op.buffer : 0});
   if (is_read) op.buffer = 0;  // the engine's again

@@ -39,7 +39,8 @@ bool Mirror::Impl::try_start_read(OpIndex i) {
 
 void Mirror::Impl::on_local_read_done(OpIndex i, int error, BufferId) {
   Op& op = ops_[i];
-  if (error == 0) {
+  // A read that was under way when the disk failed may show what a failed flush has dropped.
+  if (error == 0 && !detached_) {
     reply(op, Status::ok);
     return free_op(i);
   }
@@ -106,6 +107,7 @@ void Mirror::Impl::on_read_reply(const MessageIn& in) {
   waiting_changed_ = true;
   if (failed) {
     if (in.payload != 0) emit(ReleaseBuffer{in.payload});
+    if (op.internal) fail_blocked(op.range);
     reply(op, Status::io_error);
     return free_op(i);
   }
@@ -130,6 +132,13 @@ void Mirror::Impl::on_repair_done(OpIndex i, int error) {
   ring_.retire();
   if (error == 0) {
     event(EventKind::read_repaired, Refusal::none, op.range.offset.value(), op.range.length.value());
+    if (op.internal) {
+      healed_at_ = op.range.offset.value();
+      resync_error_ = false;  // look again at once
+      resync_cursor_ = 0;
+      resync_retry_at_ = resync_error_until_ = Instant::never();
+      again_ = true;
+    }
   } else {
     meta_.set_bits(regions_out(op.range));
     detach_local(error);

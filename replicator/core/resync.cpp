@@ -15,6 +15,7 @@ void Mirror::Impl::begin_resync() {
   resync_active_ = true;
   resync_joining_ = resync_end_sent_ = false;
   resync_error_ = false;
+  healed_at_ = UINT64_MAX;
   resync_cursor_ = 0;
   resync_retry_at_ = resync_error_until_ = Instant::never();
   resync_total_bytes_ = meta_.dirty.dirty_count() * sb().geometry.region_size;
@@ -48,7 +49,7 @@ bool Mirror::Impl::resync_has_room() const {
 
 // A region that an application waits for goes at once, and the ceiling makes up for it afterwards.
 bool Mirror::Impl::pump_demand() {
-  if (demand_region_ == UINT64_MAX) return false;
+  if (demand_region_ == UINT64_MAX || resync_error_) return false;
   const bitmap::RegionRun run{RegionIndex{demand_region_}, 1};
   const bool due = meta_.dirty.any(run) && !piece_under_way(demand_region_);
   demand_region_ = UINT64_MAX;
@@ -160,6 +161,7 @@ void Mirror::Impl::on_piece_read(OpIndex i, const DiskDone& in) {
   const bool current = op.handle == session_ && in_stream_ && !detached_;
   if (in.error != 0 && current) {
     resync_error_ = true;  // its bits stay; the operator sees where
+    if (verdict_.stays_promotable && in_ack_set_) heal_piece(op.range, in.error);
     event(EventKind::disk_failed, Refusal::none, static_cast<std::uint64_t>(in.error),
           op.range.offset.value());
   }
@@ -168,6 +170,30 @@ void Mirror::Impl::on_piece_read(OpIndex i, const DiskDone& in) {
   --pieces_;
   free_op(i);
   again_ = true;
+}
+
+// Our own crash left this range hot, and now it cannot be read. The peer's copy is complete; where it differs
+// from ours nothing was acknowledged, and nobody has read here since. So it becomes the truth: it is written
+// over ours, and the resync finds both equal. A disk that cannot read what was just written there has failed.
+void Mirror::Impl::heal_piece(ByteRange range, int error) {
+  const bool again = healed_at_ >= range.offset.value() && healed_at_ < range.end().value();
+  if (again) return acting_source() ? detach_local(error) : replica_failed(error);
+  const OpIndex i = new_op(OpKind::read);
+  ops_[i].range = range;
+  ops_[i].internal = true;
+  start_repair(i);
+}
+
+// Neither copy of the range can be read: who waits for it is told, not held for ever.
+void Mirror::Impl::fail_blocked(const ByteRange& range) {
+  for (std::size_t n = blocked_.size(); n > 0; --n) {
+    const OpIndex i = blocked_[n - 1];
+    if (!ops_[i].range.overlaps(range)) continue;
+    std::erase(blocked_, i);
+    reply(ops_[i], Status::io_error);
+    release_buffer(ops_[i]);
+    free_op(i);
+  }
 }
 
 // REQUIRES: the range lock is held since before the read: the number given here is the place in the stream
@@ -243,6 +269,7 @@ void Mirror::Impl::on_resync_done(const MessageIn& in) {
   peer().base_generation = sb().current();
   peer().data = PeerData::maybe_current;
   peer().stable_sequence = std::max(peer().stable_sequence, SequenceNumber{resync_end_sequence_});
+  resync_released_ = false;  // that was for this one
   sb().lost_cache = false;
   if (policy().mode != Mode::async) sb().acked_ahead = false;
   meta_.superblock_changed();

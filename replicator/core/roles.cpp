@@ -336,7 +336,7 @@ bool Mirror::Impl::pump_follower_tickets() {
   }
   if (attached_ && !resume_tried_ && phase_ == Phase::none) resume_by_itself();
   if (demoted_heard_ && apply_idle()) take_note_of_demotion();
-  bool progress = false;
+  bool progress = degrade_heard_ && pump_degrade_heard();
   while (!follow_ups_.empty() && meta_.superblock_durable(follow_ups_.front().ticket)) {
     const FollowUp f = follow_ups_.front();
     follow_ups_.erase(follow_ups_.begin());
@@ -416,6 +416,10 @@ bool Mirror::Impl::pump_demote() {
     demote_.stage = 5;
     return true;
   }
+  if (demote_.take_over && demote_.stage < 3 && !in_ack_set_) {
+    abort_demote(Refusal::link_lost);  // nobody is there to take over
+    return true;
+  }
   switch (demote_.stage) {
     case 0:
       if (client_ops_ > 0 || flush_round_active_ || !flush_waiting_.empty()) return false;
@@ -457,7 +461,8 @@ bool Mirror::Impl::pump_demote() {
       return true;
     case 3:
       if (in_ack_set_ && now_ < demote_.deadline) return false;
-      finish_demote();
+      // Told, but whether the peer took over is not known: this is no source any more, and no success.
+      finish_demote(demote_.take_over ? Refusal::link_lost : Refusal::none);
       return true;
     case 5: {
       fail_everything();
@@ -482,14 +487,14 @@ void Mirror::Impl::tell_demoted() {
   send(wire::Type::demoted, 0, static_cast<std::uint8_t>(demote_.take_over ? wire::kTakeOver : 0));
 }
 
-void Mirror::Impl::finish_demote() {
+void Mirror::Impl::finish_demote(Refusal result) {
   const CommandId id = demote_.command;
   demote_ = {};
   role_ = Role::target;
   resume_tried_ = true;
   frozen_ = degrade_wanted_ = degrade_fact_ = false;
   event(EventKind::demoted, Refusal::none, sb().term_own.value());
-  finish_command(id, Refusal::none);
+  finish_command(id, result);
   waiting_changed_ = again_ = true;
 }
 

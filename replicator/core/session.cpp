@@ -339,7 +339,10 @@ void Mirror::Impl::send_state() {
   b.disk_state = static_cast<std::uint8_t>(detached_ || meta_.failed() ? DiskState::failed : s.disk_state);
   b.was_source = s.was_source;
   b.clean = !s.lost_cache;
-  b.mode = static_cast<std::uint8_t>(s.acked_ahead ? Mode::async : policy().mode);
+  // How writes were answered so far: an async source that has answered nothing ahead of its peer waited for
+  // it.
+  const Mode waited = policy().mode == Mode::async ? Mode::memsync : policy().mode;
+  b.mode = static_cast<std::uint8_t>(s.acked_ahead ? Mode::async : waited);
   b.term_own = s.term_own.value();
   b.term_seen = s.term_seen.value();
   b.history = my_history();
@@ -494,7 +497,7 @@ void Mirror::Impl::end_session(bool link_lost) {
   if (leading_) end_leading();
   if (detached_) fail_everything();  // our disk is gone, and the peer is not there to have taken them
   fail_peer_reads();
-  replica_uptodate_ = demoted_heard_ = degrade_due_ = false;
+  replica_uptodate_ = demoted_heard_ = degrade_due_ = degrade_heard_ = false;
   peer_is_source_ = false;
   leading_ = false;
   session_ = 0;
@@ -536,6 +539,8 @@ void Mirror::Impl::end_leading() {
     // Also what the peer has applied: it is not in the ack set any more, and may lose it again.
     const OpIndex i = e.op;
     ops_[i].peer_lost = true;
+    // Perhaps stable there already, but not here, and who knows whether it ever is.
+    if (ops_[i].local_pending) meta_.set_bits(regions_out(ops_[i].range));
     if (!ops_[i].local_pending) check_write(i);
   }
   ring_.retire();

@@ -8,6 +8,7 @@
 // up-to-date replica will not get. A crash between any two leaves at most a hot extent or an unused
 // generation.
 #include <algorithm>
+#include <cerrno>
 
 #include "replicator/core/impl.hpp"
 
@@ -74,10 +75,9 @@ bool Mirror::Impl::try_start(OpIndex i) {
       return true;
     }
     // The peer may have lost this region since, or not have it yet: what it would tell us is old.
-    if (in_ack_set_ && !detached_ && meta_.dirty.any(regions_out(op.range)) && region_blocked(op.range)) {
-      return step_aside(i);
-    }
-    if (!in_ack_set_ || (!detached_ && meta_.dirty.any(regions_out(op.range)))) {
+    const bool unequal = !op.internal && !detached_ && meta_.dirty.any(regions_out(op.range));
+    if (in_ack_set_ && unequal && region_blocked(op.range)) return step_aside(i);
+    if (!in_ack_set_ || unequal || (op.internal && !verdict_.stays_promotable)) {
       reply(op, Status::io_error);
       free_op(i);
       return true;
@@ -174,7 +174,8 @@ bool Mirror::Impl::stream_has_room(std::uint64_t bytes) {
   const bool too_much = queue_bytes_ + bytes > policy().queue_bytes_max.value();
   const bool too_old = !ring_.empty() && now_ - ring_.at(ring_.head()).started > policy().queue_age_max;
   if (!too_much && !too_old) return true;
-  if (policy().queue_policy == QueuePolicy::block) return false;
+  // Without a disk of our own every answer waits for the peer: to give it up would be to lose the data.
+  if (policy().queue_policy == QueuePolicy::block || detached_) return false;
   // Stop streaming, mark, resync by ourselves once the peer has drained what it got.
   event(EventKind::queue_full, Refusal::none, queue_bytes_);
   send(wire::Type::paused);
@@ -198,14 +199,43 @@ bool Mirror::Impl::write_gate(std::uint64_t bytes) {
   return TB_MUTANT(bump_after_ack);
 }
 
-// Async answers begin once it is durable that we may be ahead of the peer; until then they wait like sync.
+// Async answers begin once it is durable that we may be ahead of the peer; until then they wait like sync. A
+// source that answered ahead leads after its own power loss (what it flushed may be nowhere else), so what
+// was answered like sync before must be stable here first: ahead_after_.
 Mode Mirror::Impl::answer_mode() {
   if (policy().mode != Mode::async) return policy().mode;
   if (!sb().acked_ahead) {
     sb().acked_ahead = true;
+    ahead_open_ = false;
     ahead_ticket_ = meta_.superblock_changed();
   }
-  return meta_.superblock_durable(ahead_ticket_) ? Mode::async : Mode::sync;
+  if (!meta_.superblock_durable(ahead_ticket_)) return Mode::sync;
+  if (!ahead_open_) {
+    ahead_open_ = true;
+    ahead_after_ = ring_.next() - 1;
+  }
+  return Mode::async;
+}
+
+// Answers that wait for ahead_after_.
+bool Mirror::Impl::pump_ahead() {
+  if (!ahead_held_) return false;
+  if (local_stable_ < ahead_after_ && !detached_) {
+    const bool useful = ring_.local_done_through() >= ahead_after_ && flush_wanted_ <= flush_started_;
+    if (useful) want_local_flush();
+    return useful;
+  }
+  ahead_held_ = false;
+  check_started_writes();
+  return true;
+}
+
+void Mirror::Impl::check_started_writes() {
+  for (std::size_t n = 0; n < ops_.size(); ++n) {
+    const Op& op = ops_[n];
+    const bool write = op.kind == OpKind::write || op.kind == OpKind::zero;
+    if (write && op.started && !op.replied) check_write(static_cast<OpIndex>(n));
+  }
 }
 
 void Mirror::Impl::start_write(OpIndex i) {
@@ -257,10 +287,14 @@ void Mirror::Impl::on_local_write_done(OpIndex i, int error) {
   if (error != 0) {
     // Ours is what differs now; as long as the peer takes part the region must not look equal.
     meta_.set_bits(regions_out(op.range));
-    if (op.fua || in_ack_set_)
+    // A request that timed out still runs: it may land on whatever is written here later, so nothing is.
+    const bool disk_gone = op.fua || in_ack_set_ || error == ETIMEDOUT;
+    if (!acting_source() && (streaming() || disk_gone))
+      replica_failed(error);  // we follow by now: nobody else knows of this bit
+    else if (disk_gone)
       detach_local(error);
-    else if (in_stream_)
-      close_link(Refusal::replica_failed);  // pieces under way must not clear this bit
+    else if (in_stream_ || negotiating())
+      close_link(Refusal::replica_failed);  // what was said without this bit does not count
   }
   ring_.retire();
   // A failure may have answered it already.
@@ -285,6 +319,10 @@ void Mirror::Impl::check_write(OpIndex i) {
     if (TB_MUTANT(ack_before_peer)) return finish_write(i, Status::ok);
     if (op.mode == Mode::sync && !op.applied) return;
     if (op.mode == Mode::memsync && !(op.fua ? op.applied : op.received)) return;
+    if (op.mode == Mode::async && !op.applied && local_stable_ < ahead_after_) {
+      ahead_held_ = again_ = true;
+      return;
+    }
     return finish_write(i, Status::ok);
   }
   if (!local_ok) return finish_write(i, Status::io_error);

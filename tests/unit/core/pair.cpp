@@ -1,5 +1,7 @@
 #include "tests/unit/core/pair.hpp"
 
+#include <cerrno>
+
 #include <algorithm>
 #include <cstring>
 
@@ -112,12 +114,16 @@ void Pair::disk(int n, const DiskIo& io) {
       buffers_[buffer].assign(x.data.begin() + static_cast<std::ptrdiff_t>(at),
                               x.data.begin() + static_cast<std::ptrdiff_t>(at + count));
       error = x.fail_reads;
+      if (const auto bad = x.bad_sectors.lower_bound(at); bad != x.bad_sectors.end() && *bad < at + count)
+        error = EIO;
       break;
     }
     case DiskVerb::write:
       error = x.fail_writes;
       if (error == 0)
         std::copy_n(buffers_.at(buffer).begin(), count, x.data.begin() + static_cast<std::ptrdiff_t>(at));
+      if (error == 0)
+        x.bad_sectors.erase(x.bad_sectors.lower_bound(at), x.bad_sectors.lower_bound(at + count));
       break;
     case DiskVerb::zero:
       error = x.fail_writes;
@@ -182,8 +188,13 @@ void Pair::carry_out(int n) {
 }
 
 void Pair::run() {
-  for (bool busy = true; busy;) {
-    busy = false;
+  while (round()) {
+  }
+}
+
+bool Pair::round() {
+  bool busy = false;
+  {
     try_link();
     for (int n = 0; n < 2; ++n) {
       Node& x = node(n);
@@ -203,6 +214,7 @@ void Pair::run() {
       carry_out(n);
     }
   }
+  return busy;
 }
 
 void Pair::advance(Duration d) {

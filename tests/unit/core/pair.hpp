@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "replicator/core/mirror.hpp"
@@ -22,6 +23,7 @@ struct Node {
   bool export_open = false;
   int fail_writes = 0;  // errno for the next data writes; 0: none
   int fail_reads = 0;
+  std::set<std::uint64_t> bad_sectors;  // cannot be read until they are written
   int fail_flushes = 0;
   int fail_metadata = 0;   // nothing is written then
   bool hold_disk = false;  // data completions wait in `held`
@@ -65,7 +67,8 @@ class Pair {
   std::uint32_t window_bytes_ = 32u << 20;  // of who boots next
   Instant now_{1'000'000'000};
 
- private:
+ public:  // review3: tests step the world round by round
+  bool round();
   void carry_out(int n);
   void disk(int n, const DiskIo& io);
   void complete(int n, Input in);
