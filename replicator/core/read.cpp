@@ -44,8 +44,8 @@ void Mirror::Impl::on_local_read_done(OpIndex i, int error, BufferId) {
     reply(op, Status::ok);
     return free_op(i);
   }
-  // Served by a peer only if that peer is up to date and equal there.
-  const bool peer_good = in_ack_set_ && !meta_.dirty.any(regions_out(op.range));
+  // Served by a peer only if that peer is up to date and equal there, or if it is our copy that is behind.
+  const bool peer_good = in_ack_set_ && (detached_ || !meta_.dirty.any(regions_out(op.range)));
   if (!peer_good || !acting_source()) {
     reply(op, Status::io_error);
     return free_op(i);

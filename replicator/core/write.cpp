@@ -82,7 +82,9 @@ bool Mirror::Impl::try_start(OpIndex i) {
       free_op(i);
       return true;
     }
-    if (!peer_read_room() || !ensure_intent(op)) return false;
+    // A detached disk is not written to: nothing to repair, and no intent, which might never find a slot
+    // again.
+    if (!peer_read_room() || (!detached_ && !ensure_intent(op))) return false;
     read_from_peer(i);
     return true;
   }

@@ -1,6 +1,8 @@
 // The mirror's conversations on a world that works: who becomes what, what is resynced, what is refused.
 #include <gtest/gtest.h>
 
+#include <cerrno>
+
 #include "tests/unit/core/pair.hpp"
 
 namespace twinblock::core::testing {
@@ -433,6 +435,46 @@ void release(Pair& p, int n) {
   x.hold_disk = false;
   for (; !x.held.empty(); x.held.erase(x.held.begin())) x.inputs.push_back(x.held.front());
   p.run();
+}
+
+TEST(Regression, ReadOfADiskThatHangsNeedsNoIntent) {
+  Pair p{Policy{}, 64u << 20};
+  p.make_source(0);
+  p.write(0, 8 * 8192, 8, 5);
+  p.run();
+  p.advance(Duration::seconds(12));  // the log is empty
+  p.node(0).hold_disk = true;
+  const RequestId r = p.read(0, 8 * 8192, 8);
+  std::vector<RequestId> writes;
+  for (std::uint64_t extent = 0; extent < 8; ++extent) writes.push_back(p.write(0, extent * 8192, 8, 7));
+  p.run();
+  for (Input& in : p.node(0).held) std::get<DiskDone>(in).error = ETIMEDOUT;
+  release(p, 0);
+  p.node(0).hold_disk = true;
+  for (const RequestId w : writes) EXPECT_EQ(p.answer(0, w), Status::ok);  // on the peer
+  EXPECT_EQ(p.status(0).replica, ReplicaState::failed);
+  EXPECT_EQ(p.answer(0, r), Status::ok);
+  EXPECT_EQ(p.read_data(0, r), std::vector<std::uint64_t>(8, 5));
+  EXPECT_EQ(p.command(0, verb(Verb::switchover)), Refusal::none);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.status(1).role, Role::source);
+}
+
+// What a failed write of ours left behind is marked; a read under way at that moment is served by the peer.
+TEST(Regression, ReadUnderWayWhenTheDiskFailsIsServedByThePeer) {
+  Pair p;
+  p.make_source(0);
+  p.write(0, 0, 8, 5);
+  p.run();
+  p.node(0).hold_disk = true;
+  const RequestId w = p.write(0, 64, 8, 6);  // the same region
+  const RequestId r = p.read(0, 0, 8);
+  p.run();
+  for (Input& in : p.node(0).held) std::get<DiskDone>(in).error = ETIMEDOUT;
+  release(p, 0);
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+  EXPECT_EQ(p.answer(0, r), Status::ok);
+  EXPECT_EQ(p.read_data(0, r), std::vector<std::uint64_t>(8, 5));
 }
 
 TEST(Regression, LoneWriteDoneAfterTheLinkWentIsAnswered) {

@@ -8,18 +8,14 @@
 #include "base/overloaded.hpp"
 
 namespace twinblock::core::testing {
-namespace {
-constexpr std::uint64_t kSize = 16u << 20;
-}
-
-Pair::Pair(Policy policy) : policy_{policy} {
+Pair::Pair(Policy policy, std::uint64_t size) : policy_{policy} {
   for (int n = 0; n < 2; ++n) {
     bitmap::Superblock s;
     s.area_id = 100 + static_cast<std::uint64_t>(n);
     s.identity = 200 + static_cast<std::uint64_t>(n);
     s.incarnation = 300 + static_cast<std::uint64_t>(n);
     s.node = NodeIndex{static_cast<std::uint8_t>(n)};
-    s.geometry.size = ByteCount{kSize};
+    s.geometry.size = ByteCount{size};
     s.geometry.region_size = 64 << 10;
     s.geometry.hot_extents = 8;
     if (n == 0) {
@@ -28,7 +24,7 @@ Pair::Pair(Policy policy) : policy_{policy} {
       s.push_generation(GenerationId{4711}, SequenceNumber{1}, GenerationCause::created);
     }
     node(n).area = bitmap::format_area(s, 0);
-    node(n).data.assign(kSize / 512, n == 0 ? 1 : 0);
+    node(n).data.assign(size / 512, n == 0 ? 1 : 0);
   }
 }
 

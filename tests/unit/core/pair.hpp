@@ -40,7 +40,7 @@ struct Node {
 
 class Pair {
  public:
-  explicit Pair(Policy policy = {});
+  explicit Pair(Policy policy = {}, std::uint64_t size = 16u << 20);
 
   Node& node(int n) { return nodes_[static_cast<std::size_t>(n)]; }
   MirrorSnapshot status(int n) { return node(n).mirror->snapshot(); }
