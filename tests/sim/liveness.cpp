@@ -15,7 +15,9 @@ using bitmap::DiskState;
 using core::Verb;
 
 void World::genesis() {
-  for (Node& n : nodes_) start_node(n);
+  for (Node& n : nodes_) {
+    if (n.mirror == nullptr) start_node(n);
+  }
   command(nodes_[0], Verb::promote);
   run_until(now_ + 20 * kMillisecond);
   const std::int64_t limit = now_ + 120 * kSecond;

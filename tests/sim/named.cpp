@@ -73,6 +73,7 @@ struct Run {
   const NamedScenario* scenario;
   Break broken;
   bool silent = false;
+  std::uint64_t seeds = kSeedsDefault;
   pid_t pid = 0;
   bool failed = false;
 };
@@ -90,7 +91,7 @@ void start(const Options& o, Run& run) {
   Trace* wanted = o.single ? &trace : nullptr;
   g_trace = o.single && !o.verbose ? wanted : nullptr;
   const bool healthy = run.broken.mutant == 0 && run.broken.sabotage.empty();
-  const std::uint64_t last = o.single ? o.seed_first : o.seed_first + kSeedsDefault - 1;
+  const std::uint64_t last = o.single ? o.seed_first : o.seed_first + run.seeds - 1;
   for (std::uint64_t seed = o.seed_first; seed <= last; ++seed) {
     const bool twice = healthy && seed == o.seed_first && !o.single;
     if (!play(*run.scenario, seed, run.broken, wanted, twice)) {
@@ -190,7 +191,7 @@ int print_matrix(const Options& o, const std::string& name) {
   std::vector<Run> runs;
   for (const NamedScenario* s : chosen(name)) {
     for (int m = 1; mutant_name(m) != nullptr; ++m)
-      runs.push_back({.scenario = s, .broken = {m, ""}, .silent = true});
+      runs.push_back({.scenario = s, .broken = {m, ""}, .silent = true, .seeds = 1});
   }
   run_all(o, runs);
   const NamedScenario* line = nullptr;

@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "bitmap/codec.hpp"
+#include "bitmap/decode.hpp"
+#include "bitmap/layout.hpp"
 
 namespace twinblock::sim {
 
@@ -128,12 +130,15 @@ void Script::settle() {
 
 void Script::finish() {
   release();
+  if (world_.excused_) return;
   world_.heal();
+  expect(!world_.excused_ || no_good_copy_left, "no good copy is left");
   world_.final_checks();
+  world_.phase_ = World::Phase::faults;
   case_.digest_ = (case_.digest_ ^ world_.digest()) * 0x9e3779b97f4a7c15u;
 }
 
-// Everything that is due now may come next; a turn ends before anything else happens at its node's side.
+// Everything that is due now may come next; a turn ends, and metadata lands, before anything else happens.
 void Script::explore(const std::function<bool()>& end) {
   if (chooser_ == nullptr) fail("script", "explore() outside every_order()");
   std::vector<std::size_t> due;
@@ -144,7 +149,7 @@ void Script::explore(const std::function<bool()>& end) {
     bool turn = false;
     for (std::size_t e = 0; e < events.size(); ++e) {
       if (events[e].time > world_.now_) continue;
-      const bool ends_turn = events[e].type == EventType::turn_end;
+      const bool ends_turn = events[e].type == EventType::turn_end || events[e].type == EventType::meta_done;
       if (ends_turn && !turn) due.clear();
       turn = turn || ends_turn;
       if (!turn || ends_turn) due.push_back(e);
@@ -210,6 +215,23 @@ void Script::must(core::RequestId request) {
   expect(got == Status::ok, "a request is answered with status " + std::to_string(static_cast<int>(got)));
 }
 
+void Script::read_all() {
+  until("an export is open", [&] { return world_.source() != nullptr; });
+  Node& n = *world_.source();
+  for (const std::uint32_t spot : world_.spots_) {
+    must(read(n, {spot, world_.scenario_.spot_sectors}));
+  }
+}
+
+void Script::lag() {
+  partition();
+  until("the link is lost", [&] { return status(a).link == core::LinkState::down; });
+  for (const SectorRun run : {SectorRun{0, 64}, {kRegion - 4, 8}, {2 * kExtent + 100, 8}, {5 * kExtent, 16}})
+    must(write(a, run));
+  must(zero(a, {2 * kExtent, 40}));
+  must(write(a, {kExtent + 8, 8}));
+}
+
 void Script::drain() {
   until("every request is answered", [&] { return world_.operations_running() == 0; });
 }
@@ -247,7 +269,10 @@ void Script::cut() {
 }
 void Script::partition() {
   world_.network_blocked_ = true;
-  world_.cut_link();
+  for (Node& n : world_.nodes_) {
+    world_.network_.clear(n.index);
+    world_.link_down(n, 0);
+  }
 }
 void Script::isolate_silently() {
   world_.network_blocked_ = true;
@@ -259,6 +284,27 @@ void Script::mend() {
     Network::Direction& d = world_.network_.directions[static_cast<std::size_t>(from)];
     d.stalled = d.large_stall = false;
     world_.schedule_delivery(from);
+  }
+}
+
+void Script::stall(Node& n) {
+  world_.network_.directions[world_.index(n)].stalled = true;
+}
+void Script::close_at(Node& n) {
+  world_.link_down(n, 0);
+  world_.link_down(world_.other(n), kMillisecond);
+}
+
+void Script::forge(Captured& m, const std::vector<Captured>& seen) {
+  for (const Captured& s : seen) {
+    const wire::Type type = s.header.type;
+    if (s.from != m.from ||
+        (type != wire::Type::write && type != wire::Type::zero && type != wire::Type::flush))
+      continue;
+    m.header.session = s.header.session;
+    m.header.handle = s.header.handle + 1;
+    m.header.sequence = s.header.sequence + 1;
+    m.header.term = s.header.term;
   }
 }
 
@@ -303,7 +349,65 @@ bool Script::fails_recovery(Node& n) {
   return !bitmap::recover(n.meta.area()).has_value();
 }
 
+void Script::edit_superblock(Node& n, const std::function<void(bitmap::Superblock&)>& edit) {
+  bitmap::Superblock sb = n.meta.superblock();
+  edit(sb);
+  n.meta.format(sb);
+}
+
+void Script::lie_metadata(Node& n) {
+  if (n.meta.lie(world_.random_)) world_.check_marks("after a metadata write that did not land");
+}
+
+void Script::fix_checksum(Node& n, std::size_t block) {
+  const std::span<std::byte> area{n.meta.area()};
+  const bitmap::Block bytes = bitmap::mutable_block_at(area, bitmap::BlockIndex{block});
+  bitmap::put(bytes, bitmap::layout::kChecksum, bitmap::block_checksum(bytes));
+}
+
+std::vector<std::uint64_t> Script::marks(const Node& n) const {
+  const std::uint64_t regions = world_.scenario_.geometry.region_count();
+  std::vector<std::uint64_t> words((regions + 63) / 64);
+  for (std::uint64_t r = 0; r < regions; ++r) {
+    const auto extent =
+        static_cast<std::uint32_t>(r * world_.scenario_.geometry.region_size / kExtentSize.value());
+    const bool marked = n.meta.needs_full() || n.meta.bit(r) || n.meta.hot(extent);
+    words[r / 64] |= std::uint64_t{marked} << (r % 64);
+  }
+  return words;
+}
+
+Script::Backup Script::backup(Node& n) {
+  Backup saved{.metadata = n.meta.area(), .content = {}};
+  n.disk.cells().for_each([&](std::uint32_t s, DataDisk::Cell& c) {
+    if (c.durable != 0) saved.content.emplace_back(s, c.durable);
+  });
+  return saved;
+}
+
+// Nobody can know before they meet: until then no mark is demanded.
+void Script::restore(Node& n, const Backup& saved) {
+  n.disk.clear();
+  for (const auto& [sector, tag] : saved.content) n.disk.fill(sector, tag);
+  n.meta.area() = saved.metadata;
+  n.meta.recover();
+  n.rolled_back = true;
+  n.at_risk.clear();
+}
+
+void Script::lose_data_since(Node& n, const Backup& saved) {
+  n.disk.clear();
+  for (const auto& [sector, tag] : saved.content) n.disk.fill(sector, tag);
+  n.rolled_back = true;
+  n.at_risk.clear();
+}
+
 // -------------------------------------------------------------------------------------------- operators
+
+void Script::ask(Node& n, core::Verb verb, CommandOptions options) {
+  if (options.force) n.forced = true;
+  world_.command(n, verb, options.force, options.confirm_dead, options.full);
+}
 
 core::Refusal Script::command(Node& n, core::Verb verb, CommandOptions options) {
   if (options.force) n.forced = true;
@@ -349,6 +453,15 @@ void Script::expect(bool condition, const std::string& what) {
 std::uint32_t Script::count(const Node& n, core::EventKind kind) const {
   return static_cast<std::uint32_t>(std::count_if(
       seen_.begin(), seen_.end(), [&](const Seen& s) { return s.node == n.index && s.event.kind == kind; }));
+}
+
+std::uint32_t Script::resync_reads(const Node& n) const {
+  std::uint32_t reads = 0;
+  for (std::uint32_t i = 0; i < n.disk.slot_count(); ++i) {
+    const DataDisk::Op& op = n.disk.op(i);
+    reads += op.used && op.io.verb == core::DiskVerb::read && op.io.buffer == 0 ? 1 : 0;
+  }
+  return reads;
 }
 
 std::uint64_t Script::last(const Node& n, core::EventKind kind) const {

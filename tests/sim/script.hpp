@@ -62,7 +62,8 @@ class Case {
   // The story for 0, 1, 2 ... until it returns false: each step, cut or message of something.
   void each(const Scenario& setup, const std::function<bool(Script&, std::uint32_t)>& story);
   void each(const std::function<bool(Script&, std::uint32_t)>& story) { each(plain_setup(), story); }
-  // The story in every order of what Script::explore() finds due at the same instant.
+  // The story in every order of what Script::explore() finds due at the same instant: completions of both
+  // data disks, arrivals in both directions, ticks.
   void every_order(Scenario setup, const std::function<void(Script&)>& story);
 
   [[nodiscard]] std::uint64_t digest() const { return digest_; }
@@ -109,7 +110,9 @@ class Script final : public Tap {
   [[nodiscard]] std::optional<core::Status> answer(core::RequestId request) const;
   core::Status wait(core::RequestId request);
   void must(core::RequestId request);  // waits for the answer, which has to be ok
-  void drain();                        // until every request has its answer
+  void read_all();                     // the spots, at the source, which has to answer
+  void lag();    // a partition, and acknowledged writes that b misses: 5 regions in 4 extents
+  void drain();  // until every request has its answer
 
   // ---- faults. The functions see what is about to happen; tap.hpp says what they return.
   std::function<int(const Node&, const DataDisk::Op&)> on_disk;
@@ -123,8 +126,13 @@ class Script final : public Tap {
   void partition();         // and it does not come back
   void isolate_silently();  // nothing passes any more, and nobody is told
   void mend();
+  void stall(Node& n);     // what it sends waits; the other end has stopped reading
+  void close_at(Node& n);  // its end of the connection closes
+  [[nodiscard]] Node& world_other(const Node& n) { return world_.other(n); }
   void power_cut_all();
-  std::vector<Captured>* record = nullptr;                 // everything sent is kept here
+  std::vector<Captured>* record = nullptr;  // everything sent is kept here
+  // Makes a write the one that the target expects next, after what was seen.
+  static void forge(Captured& message, const std::vector<Captured>& seen);
   void inject(const Captured& message);                    // into the connection that is up now
   void new_replica(Node& n);                               // an empty disk, created as a target; it is down
   void wait_down(Node& n);                                 // stopped in order
@@ -132,8 +140,21 @@ class Script final : public Tap {
   // The metadata disk, as a crash leaves it: the first bytes of an in-flight write, in whole sectors.
   void tear_metadata(Node& n, std::uint64_t block, std::size_t bytes_landed);
   [[nodiscard]] bool fails_recovery(Node& n);
+  // REQUIRES of these: the node is down.
+  void edit_superblock(Node& n, const std::function<void(bitmap::Superblock&)>& edit);  // marks are gone
+  void lie_metadata(Node& n);  // the newest write of a superblock or page did not land, or elsewhere
+  void fix_checksum(Node& n, std::size_t block);
+  [[nodiscard]] std::vector<std::uint64_t> marks(const Node& n) const;  // a bit per region
+  struct Backup {
+    std::vector<std::byte> metadata;
+    std::vector<std::pair<std::uint32_t, Tag>> content;  // what is durable
+  };
+  [[nodiscard]] Backup backup(Node& n);
+  void restore(Node& n, const Backup& saved);
+  void lose_data_since(Node& n, const Backup& saved);  // the data goes back, the metadata stays
 
   // ---- operators
+  void ask(Node& n, core::Verb verb, CommandOptions options = {});  // does not wait for the answer
   core::Refusal command(Node& n, core::Verb verb, CommandOptions options = {});
   void promote(Node& n, CommandOptions options = {});  // has to succeed
   void set_policy(const core::Policy& policy);         // on both
@@ -144,9 +165,11 @@ class Script final : public Tap {
   [[nodiscard]] std::uint32_t count(const Node& n, core::EventKind kind) const;
   [[nodiscard]] std::uint64_t last(const Node& n, core::EventKind kind) const;  // its field a
   [[nodiscard]] Tag content(const Node& n, std::uint32_t sector) const { return n.disk.cell(sector).cached; }
+  [[nodiscard]] std::uint32_t resync_reads(const Node& n) const;  // in flight at its disk
   [[nodiscard]] std::uint64_t writes_of(const Node& n) const { return disk_writes_[world_.index(n)]; }
   std::uint64_t resynced_bytes = 0;  // sent by resyncs; a story may set it to 0
   std::uint64_t messages = 0;        // sent; likewise
+  bool no_good_copy_left = false;    // the story may end with neither replica usable without --force
 
   int disk_done(int node, std::uint32_t slot) override;
   int meta_done(int node, std::uint32_t slot) override;
