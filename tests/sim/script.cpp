@@ -465,10 +465,11 @@ std::uint32_t Script::resync_reads(const Node& n) const {
 }
 
 std::uint64_t Script::last(const Node& n, core::EventKind kind) const {
-  for (auto s = seen_.rbegin(); s != seen_.rend(); ++s) {
-    if (s->node == n.index && s->event.kind == kind) return s->event.a;
+  std::uint64_t field = 0;
+  for (const Seen& s : seen_) {
+    if (s.node == n.index && s.event.kind == kind) field = s.event.a;
   }
-  return 0;
+  return field;
 }
 
 // -------------------------------------------------------------------------------------------------- tap
