@@ -83,13 +83,15 @@ void write_file(const std::string& path, std::span<const std::byte> bytes) {
   if (std::fwrite(bytes.data(), bytes.size(), 1, file) != 1 || std::fclose(file) != 0) die(path);
 }
 
-// A file mapped so that writes stay here.
+// A file mapped as it is: what the test writes to the file shows here. What is written here is taken back by
+// undo(). (A private mapping per question would cost more in page faults than the questions themselves.)
 class Area {
  public:
-  Area(const std::string& path, std::size_t size)
-      : fd_{open(path.c_str(), O_RDONLY | O_CLOEXEC)}, size_{size} {
+  Area(const std::string& path, std::size_t size) : fd_{open(path.c_str(), O_RDWR | O_CLOEXEC)}, size_{size} {
     if (fd_ < 0) die(path);
-    refresh();
+    void* const mapped = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+    if (mapped == MAP_FAILED) die("mmap");
+    bytes_ = static_cast<std::byte*>(mapped);
   }
   Area(const Area&) = delete;
   Area& operator=(const Area&) = delete;
@@ -97,19 +99,35 @@ class Area {
     munmap(bytes_, size_);
     close(fd_);
   }
-  // What was written here is forgotten; what the file holds now is seen.
-  void refresh() {
-    if (bytes_ != nullptr) munmap(bytes_, size_);
-    void* const mapped = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd_, 0);
-    if (mapped == MAP_FAILED) die("mmap");
-    bytes_ = static_cast<std::byte*>(mapped);
+
+  [[nodiscard]] std::span<const std::byte> bytes() const { return {bytes_, size_}; }
+
+  void write(std::size_t offset, std::span<const std::byte> bytes) {
+    if (offset + bytes.size() > size_) die("a write beyond its area");
+    std::byte* const place = bytes_ + offset;
+    before_.push_back({offset, {place, place + bytes.size()}});
+    std::ranges::copy(bytes, place);
   }
-  [[nodiscard]] std::span<std::byte> bytes() const { return {bytes_, size_}; }
+  void zero(std::size_t offset, std::size_t length) { write(offset, std::vector<std::byte>(length)); }
+
+  // Takes back all but the first `kept` writes since the last undo of all.
+  void undo(std::size_t kept = 0) {
+    for (; before_.size() > kept; before_.pop_back()) {
+      std::ranges::copy(before_.back().bytes, bytes_ + before_.back().offset);
+    }
+  }
+  [[nodiscard]] std::size_t writes() const { return before_.size(); }
 
  private:
+  struct Before {
+    std::size_t offset = 0;
+    std::vector<std::byte> bytes;
+  };
+
   int fd_;
   std::size_t size_;
   std::byte* bytes_ = nullptr;
+  std::vector<Before> before_;
 };
 
 // The versions that must be there, by block: guest/load.py writes every sector of a block as 32 times
@@ -151,8 +169,8 @@ std::string missing(std::span<const std::byte> data, std::span<const std::byte> 
 // --- two machines in one process, on disks that work -------------------------------------------------------
 
 struct Node {
-  std::span<std::byte> data;
-  std::span<std::byte> area;
+  Area* data = nullptr;
+  Area* metadata = nullptr;
   std::unique_ptr<core::Mirror> mirror;
   core::Outputs outputs;
   std::deque<core::Input> inputs;
@@ -167,7 +185,7 @@ class World {
 
   // Errors are those of bitmap::recover().
   Result<void> boot(std::size_t n, bool lost_cache) {
-    auto recovered = bitmap::recover(nodes_[n].area);
+    auto recovered = bitmap::recover(nodes_[n].metadata->bytes());
     if (!recovered) return recovered.error();
     core::Config config;
     config.node = NodeIndex{static_cast<std::uint8_t>(n)};
@@ -281,21 +299,23 @@ class World {
   }
 
   void disk(std::size_t n, const core::DiskIo& io) {
-    const std::span<std::byte> place =
-        nodes_[n].data.subspan(io.range.offset.value(), io.range.length.value());
+    Area& area = *nodes_[n].data;
+    const std::size_t offset = io.range.offset.value();
+    const std::size_t length = io.range.length.value();
     core::BufferId buffer = io.buffer;
     switch (io.verb) {
-      case core::DiskVerb::read:
+      case core::DiskVerb::read: {
         if (buffer == 0) buffer = next_buffer_++;
+        const auto place = area.bytes().subspan(offset, length);
         buffers_[buffer].assign(place.begin(), place.end());
         break;
+      }
       case core::DiskVerb::write:
-        std::ranges::copy_n(buffers_.at(buffer).begin(), static_cast<std::ptrdiff_t>(place.size()),
-                            place.begin());
-        copied_ += place.size();
+        area.write(offset, std::span{buffers_.at(buffer)}.first(length));
+        copied_ += length;
         break;
       case core::DiskVerb::zero:
-        std::ranges::fill(place, std::byte{0});
+        area.zero(offset, length);
         break;
       case core::DiskVerb::flush:
         break;
@@ -305,8 +325,7 @@ class World {
   }
 
   void metadata(std::size_t n, const core::MetaWrite& w) {
-    const auto place = nodes_[n].area.subspan(w.block * bitmap::kBlockSize, w.bytes.size());
-    std::ranges::copy(w.bytes, place.begin());
+    nodes_[n].metadata->write(w.block * bitmap::kBlockSize, w.bytes);
     nodes_[n].inputs.emplace_back(core::MetaDone{w.op, 0});
   }
 
@@ -369,28 +388,28 @@ class Judge {
   // False: standard input has ended.
   bool next(Question& q) {
     if (!read_all(&q, sizeof q)) return false;
-    for (auto& area : areas_) area->refresh();
-    flushed_.refresh();
-    answered_.refresh();
     std::vector<std::byte> bytes;
     for (std::uint32_t i = 0; i < q.chunks; ++i) {
       Chunk c;
       if (!read_all(&c, sizeof c)) return false;
       bytes.resize(c.length);
       if (!read_all(bytes.data(), bytes.size())) return false;
-      const auto area = areas_.at(c.area)->bytes();
-      if (c.offset + c.length > area.size()) die("a chunk beyond its area");
-      std::ranges::copy(bytes, area.subspan(c.offset).begin());
+      areas_.at(c.area)->write(c.offset, bytes);
     }
     return true;
+  }
+
+  // Before the answer: the one who asks goes on writing to the files.
+  void undo() {
+    for (auto& area : areas_) area->undo();
   }
 
   // Writes the four areas to saved-NAME-data and saved-NAME-meta, for daemons to start on.
   Finding save() {
     for (std::size_t n = 0; n < 2; ++n) {
-      forget_disk_identity(area(n));
+      forget_disk_identity(metadata_area(n));
       write_file(dir_ + "/saved-" + kNames[n] + "-data", data(n));
-      write_file(dir_ + "/saved-" + kNames[n] + "-meta", area(n));
+      write_file(dir_ + "/saved-" + kNames[n] + "-meta", metadata_area(n).bytes());
     }
     return {};
   }
@@ -412,14 +431,28 @@ class Judge {
   }
 
  private:
-  [[nodiscard]] std::span<std::byte> data(std::size_t n) const { return areas_[2 * n]->bytes(); }
-  [[nodiscard]] std::span<std::byte> area(std::size_t n) const { return areas_[2 * n + 1]->bytes(); }
+  // Takes back what a promotion alone wrote.
+  class Rollback {
+   public:
+    explicit Rollback(Area& area) : area_{area}, kept_{area.writes()} {}
+    Rollback(const Rollback&) = delete;
+    Rollback& operator=(const Rollback&) = delete;
+    ~Rollback() { area_.undo(kept_); }
+
+   private:
+    Area& area_;
+    std::size_t kept_;
+  };
+
+  [[nodiscard]] Area& data_area(std::size_t n) const { return *areas_[2 * n]; }
+  [[nodiscard]] Area& metadata_area(std::size_t n) const { return *areas_[2 * n + 1]; }
+  [[nodiscard]] std::span<const std::byte> data(std::size_t n) const { return data_area(n).bytes(); }
 
   Finding judge_alone(const Question& q, std::size_t n) {
-    std::vector<std::byte> copy{area(n).begin(), area(n).end()};
+    const Rollback rollback{metadata_area(n)};
     std::array<Node, 2> nodes;
-    nodes[n].data = data(n);
-    nodes[n].area = copy;
+    nodes[n].data = &data_area(n);
+    nodes[n].metadata = &metadata_area(n);
     World world{std::move(nodes), false};
     const auto booted = world.boot(n, q.lost_cache[n] != 0);
     if (!booted) return {"recover", std::string{kNames[n]} + ": " + booted.error().message()};
@@ -436,8 +469,8 @@ class Judge {
   Finding judge_pair(const Question& q) {
     std::array<Node, 2> nodes;
     for (std::size_t n = 0; n < 2; ++n) {
-      nodes[n].data = data(n);
-      nodes[n].area = area(n);
+      nodes[n].data = &data_area(n);
+      nodes[n].metadata = &metadata_area(n);
     }
     World world{std::move(nodes), true};
     for (std::size_t n = 0; n < 2; ++n) {
@@ -484,14 +517,15 @@ class Judge {
 
   // The disks move into another machine as files: the name that the metadata gives its disk does not fit
   // there.
-  static void forget_disk_identity(std::span<std::byte> area) {
+  static void forget_disk_identity(Area& area) {
     for (std::uint64_t copy = 0; copy < 2; ++copy) {
-      const bitmap::Block block{area.subspan(copy * bitmap::kBlockSize, bitmap::kBlockSize)};
+      std::array<std::byte, bitmap::kBlockSize> block{};
+      std::ranges::copy(area.bytes().subspan(copy * bitmap::kBlockSize, bitmap::kBlockSize), block.begin());
       if (!bitmap::check_block(block, bitmap::BlockIndex{copy}, 0)) continue;
-      const auto field =
-          block.subspan(bitmap::layout::kDiskIdentity.offset, bitmap::layout::kDiskIdentity.size);
-      std::ranges::fill(field, std::byte{0});
+      const auto field = bitmap::layout::kDiskIdentity;
+      std::ranges::fill(std::span{block}.subspan(field.offset, field.size), std::byte{0});
       bitmap::seal_block(block);
+      area.write(copy * bitmap::kBlockSize, block);
     }
   }
 
@@ -509,11 +543,12 @@ int run(int argc, char** argv) {
   Judge judge{argv[1], std::strtoull(argv[2], nullptr, 10), std::strtoull(argv[3], nullptr, 10)};
   for (Question q; judge.next(q);) {
     const Finding f = q.save != 0 ? judge.save() : judge.judge(q);
-    std::printf(
-        R"({"what": "%s", "detail": "%s", "rule": %d, "leader": %d, "promoted": %d, "resync_bytes": %llu, "copied": %llu})"
-        "\n",
-        f.what.c_str(), f.detail.c_str(), f.rule, f.leader, f.promoted,
-        static_cast<unsigned long long>(f.resync_bytes), static_cast<unsigned long long>(f.copied));
+    judge.undo();
+    std::printf(R"({"what": "%s", "detail": "%s", "rule": %d, "leader": %d, "promoted": %d, )"
+                R"("resync_bytes": %llu, "copied": %llu})"
+                "\n",
+                f.what.c_str(), f.detail.c_str(), f.rule, f.leader, f.promoted,
+                static_cast<unsigned long long>(f.resync_bytes), static_cast<unsigned long long>(f.copied));
     std::fflush(stdout);
   }
   return 0;
