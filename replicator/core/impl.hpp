@@ -132,7 +132,6 @@ struct Mirror::Impl {
   bool try_start(OpIndex i);
   bool try_start_write(OpIndex i);
   bool ensure_intent(Op& op);
-  [[nodiscard]] Mode answer_mode();
   void start_write(OpIndex i);
   [[nodiscard]] bool stream_has_room(std::uint64_t bytes);
   bool write_gate(std::uint64_t bytes);
@@ -180,6 +179,8 @@ struct Mirror::Impl {
   void on_degrade(const MessageIn& in);
   bool pump_degrade_heard();
   bool pump_ahead();
+  bool may_answer(OpIndex i);
+  void set_acked_ahead(bool ahead);
   void check_started_writes();
   void on_degrade_ack();
   void new_generation(GenerationCause cause);
@@ -264,6 +265,9 @@ struct Mirror::Impl {
   void send_piece(OpIndex i, bool zero);
   bool pump_clear();
   void clear_piece(OpIndex i);
+  [[nodiscard]] bool piece_being_read() const;
+  void heed_term(const wire::StateBody& theirs);
+  void fail_orphans(const ByteRange& range);
   void heal_piece(ByteRange range, int error);
   void fail_blocked(const ByteRange& range);
   void pump_resync_end();
@@ -376,10 +380,13 @@ struct Mirror::Impl {
   bool degrade_wanted_ = false;
   bool degrade_running_ = false;
   Metadata::Ticket ahead_ticket_ = 0;
-  bool ahead_open_ = false;        // answers ahead of an async peer have begun
-  bool ahead_held_ = false;        // some wait for ahead_after_ to be stable here
-  std::uint64_t ahead_after_ = 0;  // the last number that was answered like sync
-  bool degrade_fact_ = false;      // the peer lacks writes that were answered ahead of it (async)
+  bool ahead_opening_ = false;     // ahead_after_ is not stable here yet
+  bool ahead_held_ = false;        // some answers wait for acked_ahead to change
+  std::uint64_t ahead_after_ = 0;  // the last number before the first async write
+  std::uint64_t ahead_last_ = 0;   // the last number that was answered ahead
+  Metadata::Ticket numbers_ticket_ = 0;
+  std::uint64_t prepare_flush_ = 0;  // ticket of the local flush that a session waits for
+  bool degrade_fact_ = false;        // the peer lacks writes that were answered ahead of it (async)
   // "The peer lacks something" was written down with the right to write alone. Not so after a restart, or
   // when a handshake made the peer a target of resync.
   bool lacks_by_right_ = false;
@@ -451,8 +458,9 @@ struct Mirror::Impl {
   std::uint64_t resync_end_sequence_ = 0;
   std::uint64_t resync_cursor_ = 0;  // region
   std::uint64_t demand_region_ = UINT64_MAX;
-  std::uint64_t healed_at_ = UINT64_MAX;  // offset of the last piece that was written over from the peer
-  std::uint32_t pieces_ = 0;              // operations of kind resync and clear_bits
+  std::array<std::uint64_t, 64> healed_{};  // offsets of pieces written over from the peer, in this resync
+  std::uint32_t healed_count_ = 0;
+  std::uint32_t pieces_ = 0;  // operations of kind resync and clear_bits
   std::uint64_t resync_total_bytes_ = 0;
   Fifo<SentPiece> sent_pieces_;
   ResyncCounters resync_counters_;

@@ -117,6 +117,7 @@ void Mirror::Impl::on_read_reply(const MessageIn& in) {
     reply(op, Status::ok);
     return free_op(i);
   }
+  if (op.internal) fail_orphans(op.range);  // the peer's copy, without them, becomes the truth
   op.sequence = ring_.push({kNoOp, false, false, false, false, 0, now_});
   IntentSlot& slot = meta_.intents.slot(op.slot);
   slot.sequence_max = op.sequence;
@@ -133,7 +134,7 @@ void Mirror::Impl::on_repair_done(OpIndex i, int error) {
   if (error == 0) {
     event(EventKind::read_repaired, Refusal::none, op.range.offset.value(), op.range.length.value());
     if (op.internal) {
-      healed_at_ = op.range.offset.value();
+      if (healed_count_ < healed_.size()) healed_[healed_count_++] = op.range.offset.value();
       resync_error_ = false;  // look again at once
       resync_cursor_ = 0;
       resync_retry_at_ = resync_error_until_ = Instant::never();
@@ -141,7 +142,10 @@ void Mirror::Impl::on_repair_done(OpIndex i, int error) {
     }
   } else {
     meta_.set_bits(regions_out(op.range));
-    detach_local(error);
+    if (acting_source())
+      detach_local(error);
+    else
+      replica_failed(error);  // we follow by now, or will
   }
   reply(op, Status::ok);  // the data came from an up-to-date peer
   free_op(i);

@@ -6,6 +6,7 @@
 // and nobody holds or waits for the range (an exclusive lock of its own). Writes that pass in between were
 // sent to the peer and keep their extent hot.
 #include <algorithm>
+#include <span>
 
 #include "replicator/core/impl.hpp"
 
@@ -15,7 +16,7 @@ void Mirror::Impl::begin_resync() {
   resync_active_ = true;
   resync_joining_ = resync_end_sent_ = false;
   resync_error_ = false;
-  healed_at_ = UINT64_MAX;
+  healed_count_ = 0;
   resync_cursor_ = 0;
   resync_retry_at_ = resync_error_until_ = Instant::never();
   resync_total_bytes_ = meta_.dirty.dirty_count() * sb().geometry.region_size;
@@ -176,8 +177,12 @@ void Mirror::Impl::on_piece_read(OpIndex i, const DiskDone& in) {
 // from ours nothing was acknowledged, and nobody has read here since. So it becomes the truth: it is written
 // over ours, and the resync finds both equal. A disk that cannot read what was just written there has failed.
 void Mirror::Impl::heal_piece(ByteRange range, int error) {
-  const bool again = healed_at_ >= range.offset.value() && healed_at_ < range.end().value();
-  if (again) return acting_source() ? detach_local(error) : replica_failed(error);
+  const auto healed = std::span{healed_}.first(healed_count_);
+  const bool again = std::any_of(healed.begin(), healed.end(), [&range](std::uint64_t at) {
+    return at >= range.offset.value() && at < range.end().value();
+  });
+  if (again || healed_count_ == healed_.size())
+    return acting_source() ? detach_local(error) : replica_failed(error);
   const OpIndex i = new_op(OpKind::read);
   ops_[i].range = range;
   ops_[i].internal = true;
@@ -193,6 +198,16 @@ void Mirror::Impl::fail_blocked(const ByteRange& range) {
     reply(ops_[i], Status::io_error);
     release_buffer(ops_[i]);
     free_op(i);
+  }
+  fail_orphans(range);
+}
+
+// Writes done here alone, which wait for the peer to come back: they cannot be answered with success any
+// more.
+void Mirror::Impl::fail_orphans(const ByteRange& range) {
+  for (std::size_t n = orphans_.size(); n > 0; --n) {
+    const OpIndex i = orphans_[n - 1];
+    if (ops_[i].range.overlaps(range)) finish_write(i, Status::io_error);
   }
 }
 
@@ -269,9 +284,8 @@ void Mirror::Impl::on_resync_done(const MessageIn& in) {
   peer().base_generation = sb().current();
   peer().data = PeerData::maybe_current;
   peer().stable_sequence = std::max(peer().stable_sequence, SequenceNumber{resync_end_sequence_});
-  resync_released_ = false;  // that was for this one
   sb().lost_cache = false;
-  if (policy().mode != Mode::async) sb().acked_ahead = false;
+  if (policy().mode != Mode::async) set_acked_ahead(false);
   meta_.superblock_changed();
   meta_.persist_pages();
   event(EventKind::resync_finished, Refusal::none, sb().current().value());

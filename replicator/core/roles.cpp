@@ -261,6 +261,7 @@ void Mirror::Impl::become_source() {
   role_ = Role::source;
   export_open_ = true;
   peer_is_source_ = false;
+  resync_released_ = false;  // what was checked before somebody else's tenure counts no more
   emit(ExportState{true});
   event(EventKind::promoted, Refusal::none, sb().term_own.value());
   finish_command(id, Refusal::none);
@@ -440,7 +441,7 @@ bool Mirror::Impl::pump_demote() {
       meta_.persist_pages();
       if (meta_.intents.changed()) meta_.want_record();
       sb().was_source = demote_.stopping;
-      if (in_ack_set_ && unapplied_messages_ == 0) sb().acked_ahead = false;
+      if (in_ack_set_ && unapplied_messages_ == 0) set_acked_ahead(false);
       demote_.ticket = meta_.superblock_changed();
       demote_.stage = 2;
       return true;

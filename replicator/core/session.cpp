@@ -275,8 +275,16 @@ bool Mirror::Impl::can_negotiate() const {
   // A state names only what a crash cannot take back: the peer forgets older marks for it.
   const bool marks_durable = meta_.superblock_durable(session_ticket_) || meta_.failed();
   return attached_ && marks_durable && !promoting && !demote_.active && !degrade_running_ && apply_idle() &&
-         !paused_ && !track_restart_ && !stop_.active && follow_ups_.empty() && pieces_ == 0 &&
+         !paused_ && !track_restart_ && !stop_.active && follow_ups_.empty() && !piece_being_read() &&
          resolve_command_ == 0;
+}
+
+// Those that still wait for their range end by themselves once they get it (op.handle); what they wait for
+// may itself wait for the peer.
+bool Mirror::Impl::piece_being_read() const {
+  return pieces_ > 0 && std::any_of(ops_.begin(), ops_.end(), [](const Op& op) {
+           return op.kind == OpKind::resync && op.local_pending;
+         });
 }
 
 void Mirror::Impl::start_round() {
@@ -375,6 +383,7 @@ void Mirror::Impl::on_state(const MessageIn& in) {
                     body->session.count < kNumberMax && body->session_common.count <= body->session.count;
   if (!sane) return close_link(Refusal::bad_message);
   if (paused_) {  // not now; ours will be the higher round when we go on
+    heed_term(*body);
     round_ = std::max(round_, body->round);
     return;
   }
@@ -382,7 +391,7 @@ void Mirror::Impl::on_state(const MessageIn& in) {
     start_round();  // it asks, but our rounds crossed while the stream was stopped: a new one for both
     return;
   }
-  if (body->round < round_) return;
+  if (body->round < round_) return heed_term(*body);
   if (body->round > round_) {
     end_session(false);
     round_ = body->round;
@@ -401,8 +410,13 @@ void Mirror::Impl::on_state(const MessageIn& in) {
     abort_promote(Refusal::peer_took_term);
   }
   note_peer_terms();
-  // Somebody was promoted behind our back: whoever fenced us may write already.
-  if (acting_source() && body->term_seen > sb().term_own.value() && !TB_MUTANT(older_term_accepted)) depose();
+  heed_term(*body);
+}
+
+// Somebody was promoted behind our back: whoever fenced us may write already.
+void Mirror::Impl::heed_term(const wire::StateBody& theirs) {
+  if (acting_source() && theirs.term_seen > sb().term_own.value() && !TB_MUTANT(older_term_accepted))
+    depose();
 }
 
 // A later tenure of the peer ends what we knew of it: it may have written, so neither "it lacks something"
@@ -513,7 +527,7 @@ void Mirror::Impl::end_session(bool link_lost) {
 
 // The peer gets nothing more: what it may not have stable becomes bits, who waited for it waits for P7.
 void Mirror::Impl::end_leading() {
-  resync_active_ = resync_joining_ = resync_end_sent_ = false;
+  resync_active_ = resync_joining_ = resync_end_sent_ = ahead_opening_ = false;
   sent_pieces_.clear();
   demand_region_ = UINT64_MAX;
   if (!in_stream_) return;

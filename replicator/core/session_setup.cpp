@@ -109,6 +109,10 @@ void Mirror::Impl::prepare_session() {
     // Until the bits are durable a crash must not make less of it.
     peer().needs_full = true;
   }
+  // The follower is about to become a mixture. What was acknowledged with its help has to be stable here
+  // before.
+  const bool overwrites = verdict_.kind == VerdictKind::resync && !verdict_.stays_promotable && !detached_;
+  prepare_flush_ = overwrites ? want_local_flush() : 0;
   meta_.persist_pages();
   again_ = true;
 }
@@ -124,7 +128,7 @@ bool Mirror::Impl::pump_prepare() {
     prepare_stage_ = 1;
   }
   if (prepare_stage_ == 1) {
-    if (!meta_.pages_recorded(record_ticket_)) return false;
+    if (!meta_.pages_recorded(record_ticket_) || !local_flush_done(prepare_flush_)) return false;
     const bool same = verdict_.kind == VerdictKind::in_sync || verdict_.stays_promotable;
     remember_peer();
     mark_session();
@@ -138,7 +142,7 @@ bool Mirror::Impl::pump_prepare() {
     // then (session_ready) it is one that lacks something. Meanwhile nothing is answered without it.
     if (verdict_.kind == VerdictKind::in_sync) {
       sb().lost_cache = false;
-      if (policy().mode != Mode::async) sb().acked_ahead = false;
+      if (policy().mode != Mode::async) set_acked_ahead(false);
     }
     if (p.data != PeerData::lacks || same) lacks_by_right_ = false;
     if (!same && !same_generation)
@@ -147,11 +151,13 @@ bool Mirror::Impl::pump_prepare() {
       p.data = PeerData::maybe_current;
     sb().term_seen = std::max(sb().term_seen, Term{peer_state_.term_seen});
     reserve_sequences();
-    session_ticket_ = degrade_ticket_ = meta_.superblock_changed();
+    session_ticket_ = degrade_ticket_ = numbers_ticket_ = meta_.superblock_changed();
+    waiting_changed_ = true;
     prepare_stage_ = 2;
     return true;
   }
   if (!meta_.superblock_durable(session_ticket_)) return false;
+  waiting_changed_ = true;
   wire::SessionStartBody b;
   b.resync = verdict_.kind == VerdictKind::resync;
   b.stays_promotable = verdict_.stays_promotable;
@@ -201,7 +207,10 @@ void Mirror::Impl::on_session_start(const MessageIn& in) {
     s.resync = {true, config_.peer, GenerationId{body->history.entries[0].id}, ByteOffset{0}};
   } else {
     s.disk_state = DiskState::consistent;
-    if (verdict_.kind == VerdictKind::in_sync) s.lost_cache = s.acked_ahead = false;
+    if (verdict_.kind == VerdictKind::in_sync) {
+      s.lost_cache = false;
+      set_acked_ahead(false);
+    }
     peer().base_generation = s.current();
   }
   if (peer_state_.disk_state == static_cast<std::uint8_t>(DiskState::failed)) {

@@ -166,7 +166,8 @@ void Mirror::Impl::on_barrier_flushed(int error) {
   adopt_history(end_history_);
   if (s.disk_state == DiskState::inconsistent) s.disk_state = DiskState::consistent;
   s.resync = {};
-  s.lost_cache = s.acked_ahead = false;
+  s.lost_cache = false;
+  set_acked_ahead(false);
   // Both sides keep the number of this moment: a copy put back from before it is recognised.
   s.stable_sequence = std::max(s.stable_sequence, SequenceNumber{e.sequence});
   peer().base_generation = s.current();

@@ -195,38 +195,60 @@ bool Mirror::Impl::write_gate(std::uint64_t bytes) {
     return detached_ && in_ack_set_ && degrade_acked_ && stream_has_room(bytes);
   }
   if (in_stream_) return stream_has_room(bytes);
-  if (phase_ == Phase::preparing && !sequences_ready()) return false;  // new numbers begin with an empty ring
+  // New numbers begin with an empty ring, and are used once their block is durably ours.
+  if (phase_ == Phase::preparing && (!numbering_ || !meta_.superblock_durable(numbers_ticket_))) return false;
   if (alone_ok()) return true;
   if (!negotiating()) request_degrade();
   return TB_MUTANT(bump_after_ack);
 }
 
-// Async answers begin once it is durable that we may be ahead of the peer; until then they wait like sync. A
-// source that answered ahead leads after its own power loss (what it flushed may be nowhere else), so what
-// was answered like sync before must be stable here first: ahead_after_.
-Mode Mirror::Impl::answer_mode() {
-  if (policy().mode != Mode::async) return policy().mode;
-  if (!sb().acked_ahead) {
-    sb().acked_ahead = true;
-    ahead_open_ = false;
-    ahead_ticket_ = meta_.superblock_changed();
+// Who leads after a power loss of the source? One that answered ahead of its peer (acked_ahead) has writes
+// that are nowhere else; one that did not has nothing that the peer lacks, and the peer has not lost its
+// cache. So what is answered *like sync* while acked_ahead is set, or on its way to the superblock, must be
+// stable here, and what is answered *ahead* needs it durable first.
+//
+//   flag off ─first async write─▶ opening: all numbers up to ahead_after_ become stable here; later ones wait
+//     ─▶ flag on, durable ─▶ answers ahead ─mode is sync again, peer has applied ahead_last_─▶ flag off,
+//     durable
+bool Mirror::Impl::may_answer(OpIndex i) {
+  const Op& op = ops_[i];
+  const bool settled = meta_.superblock_durable(ahead_ticket_);
+  if (op.mode == Mode::async && sb().acked_ahead && settled) {
+    if (!op.applied) ahead_last_ = std::max(ahead_last_, op.sequence);
+    return true;
   }
-  if (!meta_.superblock_durable(ahead_ticket_)) return Mode::sync;
-  if (!ahead_open_) {
-    ahead_open_ = true;
-    ahead_after_ = ring_.next() - 1;
-  }
-  return Mode::async;
+  const bool peer_has_it = op.mode == Mode::memsync && !op.fua ? op.received : op.applied;
+  const bool early = ahead_opening_ && op.sequence > ahead_after_;
+  if (peer_has_it && ((!sb().acked_ahead && settled && !early) || op.sequence <= local_stable_)) return true;
+  ahead_held_ = ahead_held_ || peer_has_it || op.mode == Mode::async;
+  again_ = again_ || ahead_held_;
+  return false;
 }
 
-// Answers that wait for ahead_after_.
+// Durable or on its way: see may_answer().
+void Mirror::Impl::set_acked_ahead(bool ahead) {
+  if (sb().acked_ahead == ahead) return;
+  sb().acked_ahead = ahead;
+  ahead_ticket_ = meta_.superblock_changed();
+  ahead_held_ = true;
+  again_ = true;
+}
+
 bool Mirror::Impl::pump_ahead() {
-  if (!ahead_held_) return false;
-  if (local_stable_ < ahead_after_ && !detached_) {
-    const bool useful = ring_.local_done_through() >= ahead_after_ && flush_wanted_ <= flush_started_;
-    if (useful) want_local_flush();
-    return useful;
+  if (policy().mode != Mode::async) {
+    ahead_opening_ = false;
+    if (sb().acked_ahead && in_ack_set_ && acting_source() && peer_applied_ >= ahead_last_)
+      set_acked_ahead(false);
+  } else if (ahead_opening_ && !detached_) {
+    if (local_stable_ < ahead_after_) {
+      const bool useful = ring_.local_done_through() >= ahead_after_ && flush_wanted_ <= flush_started_;
+      if (useful) want_local_flush();
+      return useful;
+    }
+    ahead_opening_ = false;
+    set_acked_ahead(true);
   }
+  if (!ahead_held_ || !meta_.superblock_durable(ahead_ticket_)) return false;
   ahead_held_ = false;
   check_started_writes();
   return true;
@@ -244,7 +266,7 @@ void Mirror::Impl::start_write(OpIndex i) {
   Op& op = ops_[i];
   TB_ASSERT(!ring_.full());
   op.started = true;
-  op.mode = answer_mode();
+  op.mode = policy().mode;
   op.sent = in_stream_;
   op.peer_expected = in_ack_set_;
   const bool is_zero = op.kind == OpKind::zero;
@@ -254,6 +276,10 @@ void Mirror::Impl::start_write(OpIndex i) {
   if (op.sequence % (std::uint64_t{1} << 32) == 0 && numbering_) {  // now and then: is the block half used?
     reserve_sequences();
     meta_.superblock_changed();
+  }
+  if (op.mode == Mode::async && op.peer_expected && !sb().acked_ahead && !ahead_opening_) {
+    ahead_opening_ = again_ = true;
+    ahead_after_ = op.sequence - 1;
   }
   if (op.slot != kNoSlot) {
     IntentSlot& slot = meta_.intents.slot(op.slot);
@@ -319,13 +345,8 @@ void Mirror::Impl::check_write(OpIndex i) {
       return finish_write(i, Status::ok);
     }
     if (TB_MUTANT(ack_before_peer)) return finish_write(i, Status::ok);
-    if (op.mode == Mode::sync && !op.applied) return;
-    if (op.mode == Mode::memsync && !(op.fua ? op.applied : op.received)) return;
-    if (op.mode == Mode::async && !op.applied && local_stable_ < ahead_after_) {
-      ahead_held_ = again_ = true;
-      return;
-    }
-    return finish_write(i, Status::ok);
+    if (may_answer(i)) finish_write(i, Status::ok);
+    return;
   }
   if (!local_ok) return finish_write(i, Status::io_error);
   if (!op.peer_lost || alone_ok() || caught_up(op.range) || TB_MUTANT(bump_after_ack)) {
@@ -370,10 +391,6 @@ void Mirror::Impl::on_ack(std::uint64_t received, std::uint64_t applied, std::ui
       ops_[e.op].received = ops_[e.op].applied = true;
       check_write(e.op);
     }
-  }
-  if (sb().acked_ahead && policy().mode != Mode::async && unapplied_messages_ == 0 && in_ack_set_) {
-    sb().acked_ahead = false;  // it has caught up, and nothing is answered ahead of it any more
-    meta_.superblock_changed();
   }
   if (received > peer_received_ || applied > peer_applied_ || stable > peer_stable_) last_progress_ = now_;
   peer_received_ = std::max(peer_received_, received);
