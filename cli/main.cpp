@@ -95,7 +95,10 @@ void add_changing_verbs(CLI::App& app, Arguments& args) {
   auto* promote = add_verb(app, args, "promote", "make this node the source");
   promote->add_option("--confirm-dead", options.confirm_dead,
                       "you vouch that this node is down and stays down");
-  promote->add_flag("--force", options.force, "accept the loss of data that is said to be missing here");
+  promote->add_flag(
+      "--force", options.force,
+      "although the other side may have more, or be alive: what is missing here is lost, and two sides that "
+      "both write end in a split-brain");
   add_timeout(promote, args);
   auto* demote = add_verb(app, args, "demote", "make this node a target");
   add_client_force(demote, args);

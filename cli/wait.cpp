@@ -143,6 +143,7 @@ int run_wait(const Session& session, const WaitOptions& options) {
   const auto start = Clock::now();
   std::uint64_t since = 0;
   ProgressLine line{session};
+  bool told = false;
   for (;;) {
     const StatusAnswer answer = ask_status(session, options.mirror);
     if (!answer.status || answer.status->mirrors.empty()) {
@@ -157,6 +158,12 @@ int run_wait(const Session& session, const WaitOptions& options) {
                        : "mirror " + options.mirror + " is " + std::string{word_of(options.condition)};
       std::puts(text.c_str());
       return 0;
+    }
+    if (mirror.state == control::MirrorState::kFailed && !told) {
+      told = true;  // it does not mend itself
+      line.end();
+      std::fprintf(stderr, "twinblock: mirror %s is Failed (%s); waiting\n", options.mirror.c_str(),
+                   mirror.reason.c_str());
     }
     line.draw(mirror);
     const auto waited = Clock::now() - start;

@@ -118,12 +118,12 @@ struct ConfigCheck {
 // kDefaultControlSocket if the key or the file is absent; none if the file cannot be understood.
 [[nodiscard]] std::optional<std::string> control_socket_of(const std::string& path);
 
-// `twinblock set KEY=VALUE`: changes one online-changeable policy of a running mirror by the same rules as
-// the file. Returns the problem (file empty, line 0), or none if it was applied. `mirror` is unchanged on
-// error.
-[[nodiscard]] std::optional<Diagnostic> apply_setting(MirrorConfig& mirror, std::string_view key,
-                                                      std::string_view value);
-// The keys that apply_setting() takes.
+using Settings = std::vector<std::pair<std::string, std::string>>;  // key, value
+// `twinblock set KEY=VALUE ...`: changes online-changeable policies of a running mirror by the same rules as
+// the file; what contradicts each other is judged when all are set. Returns the problem (file empty, line 0),
+// or none if they were applied. `mirror` is unchanged on error.
+[[nodiscard]] std::optional<Diagnostic> apply_settings(MirrorConfig& mirror, const Settings& settings);
+// The keys that apply_settings() takes.
 [[nodiscard]] std::vector<std::string_view> settable_keys();
 
 struct ConfigField {

@@ -222,7 +222,9 @@ std::string scalar_text(const Scalar& value) {
   return text.data();
 }
 
-std::optional<Diagnostic> apply_setting(MirrorConfig& mirror, std::string_view key, std::string_view value) {
+namespace {
+
+std::optional<Diagnostic> assign_setting(MirrorConfig& mirror, std::string_view key, std::string_view value) {
   Diagnostic problem{
       .file = {}, .line = 0, .key = std::string{key}, .problem = {}, .allowed = {}, .hint = {}};
   const MirrorField* field = find_mirror_field(key);
@@ -233,16 +235,29 @@ std::optional<Diagnostic> apply_setting(MirrorConfig& mirror, std::string_view k
     if (field == nullptr) problem.hint = closest_word(key, keys.data(), keys.size());
     return problem;
   }
-  MirrorConfig changed = mirror;
-  if (!field->assign(changed, typed(value)) && !field->assign(changed, Scalar{std::string{value}})) {
+  if (!field->assign(mirror, typed(value)) && !field->assign(mirror, Scalar{std::string{value}})) {
     problem.problem = "\"" + std::string{value} + "\" is not an allowed value";
     problem.allowed = field->allowed;
     return problem;
   }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Diagnostic> apply_settings(MirrorConfig& mirror, const Settings& settings) {
+  MirrorConfig changed = mirror;
+  for (const auto& [key, value] : settings) {
+    if (auto problem = assign_setting(changed, key, value)) return problem;
+  }
   if (const auto conflicts = field_conflicts(changed); !conflicts.empty()) {
-    problem.problem = conflicts.front().problem;
-    problem.allowed = conflicts.front().allowed;
-    return problem;
+    const FieldConflict& first = conflicts.front();
+    return Diagnostic{.file = {},
+                      .line = 0,
+                      .key = std::string{first.key},
+                      .problem = first.problem,
+                      .allowed = first.allowed,
+                      .hint = {}};
   }
   mirror = std::move(changed);
   return std::nullopt;

@@ -97,7 +97,7 @@ void Mirror::Impl::on_resolve(const Command& in, Resolution resolution) {
   const bool open = refusal_ == Refusal::split_brain || refusal_ == Refusal::no_good_copy;
   if (!open) return finish_command(in.id, Refusal::no_split_brain);
   if (role_ == Role::source && resolution == Resolution::discard)
-    return finish_command(in.id, Refusal::already_source);
+    return finish_command(in.id, Refusal::source_discards);
   if (resolve_command_ != 0) return finish_command(in.id, Refusal::busy);
   sb().resolution = resolution;
   sb().resolution_against = GenerationId{peer_state_.history.entries[0].id};

@@ -123,8 +123,9 @@ enum class Refusal : std::uint8_t {
   no_peer_data,
   metadata_failed,
   unsupported,
-  clients_connected  // the export is held open
+  clients_connected,  // the export is held open
+  source_discards     // a source cannot give its data up under its clients
 };
-inline constexpr int kRefusalCount = static_cast<int>(Refusal::clients_connected) + 1;
+inline constexpr int kRefusalCount = static_cast<int>(Refusal::source_discards) + 1;
 
 }  // namespace twinblock::core

@@ -303,16 +303,14 @@ void Engine::do_down(Entry& entry, const control::Command& command, control::Com
 
 void Engine::do_set(Entry& entry, const control::Command& command, control::CommandCallback callback) {
   control::MirrorConfig changed = entry.config;
-  for (const auto& [key, value] : command.options.settings) {
-    if (const auto problem = control::apply_setting(changed, key, value)) {
-      control::CommandResult result;
-      result.outcome = control::Outcome::kUsage;
-      result.message = problem->text();
-      result.what_is_safe = "Nothing was changed.";
-      result.next_step = "twinblock set " + entry.config.name + " KEY=VALUE";
-      callback(result);
-      return;
-    }
+  if (const auto problem = control::apply_settings(changed, command.options.settings)) {
+    control::CommandResult result;
+    result.outcome = control::Outcome::kUsage;
+    result.message = problem->text();
+    result.what_is_safe = "Nothing was changed.";
+    result.next_step = "twinblock set " + entry.config.name + " KEY=VALUE";
+    callback(result);
+    return;
   }
   core::Policy policy = policy_of(changed);
   policy.queue_bytes_max = std::min(policy.queue_bytes_max, entry.policy.queue_bytes_max);

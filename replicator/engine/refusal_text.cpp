@@ -112,6 +112,8 @@ constexpr std::array kRows{
     TB_REFUSAL(unsupported, "this version cannot do that", kNothing, "see the CHANGELOG", false),
     TB_REFUSAL(clients_connected, "clients hold the NBD export of MIRROR open", kNothing,
                "unmount and disconnect first, or cut them off: the same command with --force", true),
+    TB_REFUSAL(source_discards, "this node is source, and does not give up what it serves", kBoth,
+               "twinblock demote MIRROR, then resolve MIRROR --discard", true),
 };
 #undef TB_REFUSAL
 

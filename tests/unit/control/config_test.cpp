@@ -304,20 +304,25 @@ TEST(ConfigDigest, ADifferenceNamesTheField) {
 
 TEST(ConfigSet, AppliesByTheRulesOfTheFile) {
   MirrorConfig mirror = parse_config(kGood, "t", "alpha").config->mirrors[0];
-  EXPECT_FALSE(apply_setting(mirror, "mode", "async"));
+  EXPECT_FALSE(apply_settings(mirror, {{"mode", "async"}}));
   EXPECT_EQ(mirror.mode, Mode::kAsync);
-  EXPECT_FALSE(apply_setting(mirror, "queue_age_max_s", "2.5"));
+  EXPECT_FALSE(apply_settings(mirror, {{"queue_age_max_s", "2.5"}}));
   EXPECT_EQ(mirror.queue_age_max, Duration::milliseconds(2500));
-  EXPECT_FALSE(apply_setting(mirror, "resync_rate_bytes_per_s_max", "50MiB"));
-  EXPECT_FALSE(apply_setting(mirror, "hold_resync", "true"));
+  EXPECT_FALSE(apply_settings(mirror, {{"resync_rate_bytes_per_s_max", "50MiB"}}));
+  EXPECT_FALSE(apply_settings(mirror, {{"hold_resync", "true"}}));
   EXPECT_TRUE(mirror.hold_resync);
-  const auto bad = apply_setting(mirror, "mode", "fast");
+  const auto bad = apply_settings(mirror, {{"mode", "fast"}});
   ASSERT_TRUE(bad);
   EXPECT_THAT(bad->text(), HasSubstr("\"memsync\""));
   EXPECT_EQ(mirror.mode, Mode::kAsync);
-  EXPECT_THAT(apply_setting(mirror, "region_size", "4KiB")->text(), HasSubstr("cannot be changed"));
-  EXPECT_THAT(apply_setting(mirror, "mod", "sync")->text(), HasSubstr("did you mean \"mode\"?"));
-  EXPECT_THAT(apply_setting(mirror, "resync_rate_bytes_per_s_min", "60MiB")->text(), HasSubstr("below"));
+  EXPECT_THAT(apply_settings(mirror, {{"region_size", "4KiB"}})->text(), HasSubstr("cannot be changed"));
+  EXPECT_THAT(apply_settings(mirror, {{"mod", "sync"}})->text(), HasSubstr("did you mean \"mode\"?"));
+  EXPECT_THAT(apply_settings(mirror, {{"resync_rate_bytes_per_s_min", "60MiB"}})->text(), HasSubstr("below"));
+  // In whatever order: they belong together.
+  EXPECT_FALSE(apply_settings(
+      mirror, {{"resync_rate_bytes_per_s_min", "60MiB"}, {"resync_rate_bytes_per_s_max", "70MiB"}}));
+  EXPECT_FALSE(apply_settings(
+      mirror, {{"resync_rate_bytes_per_s_max", "4MiB"}, {"resync_rate_bytes_per_s_min", "1MiB"}}));
   EXPECT_EQ(mirror.resync_rate_bytes_per_s_min, ByteCount{10u << 20});
 }
 

@@ -13,7 +13,7 @@ namespace core = twinblock::core;
 using twinblock::engine::for_mirror;
 using twinblock::engine::refusal_text;
 
-constexpr auto kLast = static_cast<int>(core::Refusal::clients_connected);
+constexpr auto kLast = static_cast<int>(core::Refusal::source_discards);
 
 TEST(RefusalText, EachSaysWhatHappenedWhatIsSafeAndWhatToType) {
   std::set<std::string_view> words;
