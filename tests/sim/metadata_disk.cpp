@@ -26,6 +26,7 @@ MetadataDisk::MetadataDisk(const bitmap::Geometry& geometry, NodeIndex peer)
 
 void MetadataDisk::format(const bitmap::Superblock& superblock) {
   area_ = bitmap::format_area(superblock, 0);
+  recovered_.reset();
   undo_superblock_.valid = undo_page_.valid = false;
   ops_.clear();
   recover();
@@ -86,7 +87,7 @@ void MetadataDisk::complete(std::uint32_t slot, bool ok, Random& random) {
   }
   if (io.block < 2) keep_undo(undo_superblock_, io);
   if (is_page(io.block)) keep_undo(undo_page_, io);
-  std::memcpy(area_.data() + io.block * bitmap::kBlockSize, io.bytes.data(), io.bytes.size());
+  std::memcpy(change(io.block), io.bytes.data(), io.bytes.size());
   for (std::size_t i = 0; i < io.bytes.size() / bitmap::kBlockSize; ++i) {
     const bitmap::BlockIndex at{io.block + i};
     const bitmap::ConstBlock block{io.bytes.subspan(i * bitmap::kBlockSize).first<bitmap::kBlockSize>()};
@@ -113,7 +114,7 @@ void MetadataDisk::land_torn(const core::MetaWrite& io, Random& random) {
   const std::uint64_t kind = random.below(4);  // all, nothing, or some
   for (std::size_t at = 0; at < io.bytes.size(); at += kSector) {
     const bool lands = kind == 0 || (kind > 1 && random.one_in(2));
-    if (lands) std::memcpy(area_.data() + io.block * bitmap::kBlockSize + at, io.bytes.data() + at, kSector);
+    if (lands) std::memcpy(change(io.block) + at, io.bytes.data() + at, kSector);
   }
 }
 
@@ -133,7 +134,7 @@ void MetadataDisk::land_prefix(std::uint64_t block, std::size_t bytes) {
   for (Op& op : ops_) {
     if (!op.used || op.io.block != block) continue;
     const std::size_t landed = std::min(bytes / kSector * kSector, op.io.bytes.size());
-    std::memcpy(area_.data() + block * bitmap::kBlockSize, op.io.bytes.data(), landed);
+    std::memcpy(change(block), op.io.bytes.data(), landed);
     op.used = false;
     if (block < 2) undo_superblock_.valid = false;
     if (is_page(block)) undo_page_.valid = false;
@@ -158,11 +159,11 @@ void MetadataDisk::keep_undo(Undo& undo, const core::MetaWrite& io) {
 bool MetadataDisk::lie(Random& random) {
   Undo& undo = random.one_in(2) ? undo_superblock_ : undo_page_;
   if (!undo.valid || !good_copy(0) || !good_copy(1)) return false;
-  std::memcpy(area_.data() + undo.block * bitmap::kBlockSize, undo.before.data(), undo.before.size());
+  std::memcpy(change(undo.block), undo.before.data(), undo.before.size());
   const std::uint64_t elsewhere = random.below(area_.size() / bitmap::kBlockSize);
   const bool safe = undo.block >= 2 || elsewhere >= 2;  // both superblocks at once are more than one fault
   if (random.one_in(2) && safe && elsewhere != undo.block)
-    std::memcpy(area_.data() + elsewhere * bitmap::kBlockSize, undo.after.data(), bitmap::kBlockSize);
+    std::memcpy(change(elsewhere), undo.after.data(), bitmap::kBlockSize);
   undo_superblock_.valid = undo_page_.valid = false;
   recover();
   return true;
@@ -172,23 +173,26 @@ void MetadataDisk::rot(Random& random) {
   // After a crash only one superblock may be good, and then refusing to start is right (P11).
   std::uint64_t block = random.one_in(2) ? page_block_ : 2 + random.below(2 * bitmap::kIntentRecords);
   if (random.one_in(3) && good_copy(0) && good_copy(1)) block = random.below(2);
-  area_[block * bitmap::kBlockSize + random.below(bitmap::kBlockSize)] ^= std::byte{0x10};
+  change(block)[random.below(bitmap::kBlockSize)] ^= std::byte{0x10};
   recover();
 }
 
-bitmap::Recovered MetadataDisk::recover() {
-  Result<bitmap::Recovered> recovered = bitmap::recover(area_);
-  if (!recovered) fail("P11", "metadata cannot be recovered: " + recovered.error().message());
-  superblock_ = recovered->superblock;
-  superblock_sequence_ = recovered->superblock_sequence;
+const bitmap::Recovered& MetadataDisk::recover() {
+  if (!recovered_) {
+    Result<bitmap::Recovered> recovered = bitmap::recover(area_);
+    if (!recovered) fail("P11", "metadata cannot be recovered: " + recovered.error().message());
+    recovered_.emplace(std::move(*recovered));
+  }
+  superblock_ = recovered_->superblock;
+  superblock_sequence_ = recovered_->superblock_sequence;
   copies_ = {superblock_, superblock_};  // the core rewrites both before it builds on one
   copy_sequences_ = {superblock_sequence_, superblock_sequence_};
-  hot_ = recovered->all_hot ? ~std::uint64_t{0} : 0;
-  for (const ExtentIndex e : recovered->hot) hot_ |= std::uint64_t{1} << e.value();
+  hot_ = recovered_->all_hot ? ~std::uint64_t{0} : 0;
+  for (const ExtentIndex e : recovered_->hot) hot_ |= std::uint64_t{1} << e.value();
   std::fill(bits_.begin(), bits_.end(), 0);
-  const auto& map = recovered->dirty[peer_.value()];
+  const auto& map = recovered_->dirty[peer_.value()];
   if (map) std::copy(map->words().begin(), map->words().end(), bits_.begin());
-  return std::move(*recovered);
+  return *recovered_;
 }
 
 }  // namespace twinblock::sim

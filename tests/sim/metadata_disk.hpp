@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -42,10 +43,14 @@ class MetadataDisk {
   // never to have landed, or to have landed elsewhere: one fault, of a kind that P11 promises to survive. (A
   // lost newest intent record cannot be noticed.) False: no such write, or another fault hit its kind.
   bool lie(Random& random);
-  [[nodiscard]] std::vector<std::byte>& area() { return area_; }
+  // To look at or to change at once; recover() after a change.
+  [[nodiscard]] std::vector<std::byte>& area() {
+    recovered_.reset();
+    return area_;
+  }
 
   // Fails (checker "P11") when the area cannot be recovered; refreshes the marks.
-  bitmap::Recovered recover();
+  const bitmap::Recovered& recover();
 
   [[nodiscard]] const bitmap::Superblock& superblock() const { return superblock_; }
   [[nodiscard]] const bitmap::PeerRecord& peer() const { return superblock_.peers[peer_.value()]; }
@@ -73,6 +78,11 @@ class MetadataDisk {
   }
   [[nodiscard]] std::uint64_t hot_mask(std::span<const std::byte> record) const;
   void read_bits(std::span<const std::byte> page, std::vector<std::uint64_t>& out) const;
+  // Of the area from a block on; what was recovered before no longer counts.
+  [[nodiscard]] std::byte* change(std::uint64_t block) {
+    recovered_.reset();
+    return area_.data() + block * bitmap::kBlockSize;
+  }
   struct Undo {
     bool valid = false;
     std::uint64_t block = 0;
@@ -88,6 +98,7 @@ class MetadataDisk {
   NodeIndex peer_;
   std::uint64_t page_block_;
   std::vector<std::byte> area_;
+  std::optional<bitmap::Recovered> recovered_;  // of the area as it is: hundreds of blocks have checksums
   std::vector<Op> ops_;
   bitmap::Superblock superblock_;
   std::uint64_t superblock_sequence_ = 0;
