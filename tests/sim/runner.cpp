@@ -33,6 +33,21 @@ constexpr MutantName kMutants[] = {{"none", ""},
 #undef TWINBLOCK_SIM_MUTANT
 };
 
+// Mutants that few seeds of the mix show are hunted in the class that is made for them.
+struct BestClass {
+  core::Mutant mutant;
+  ScenarioClass kind;
+};
+constexpr BestClass kBestClasses[] = {{core::Mutant::session_never_common, ScenarioClass::rollbacks},
+                                      {core::Mutant::promote_before_drain, ScenarioClass::async_track}};
+
+int best_class(std::size_t mutant) {
+  for (const BestClass& b : kBestClasses) {
+    if (static_cast<std::size_t>(b.mutant) == mutant) return static_cast<int>(b.kind);
+  }
+  return -1;
+}
+
 // What a worker tells its parent, in shared memory; valid even after it was killed.
 struct Report {
   volatile std::uint64_t seed;  // being run
@@ -323,6 +338,7 @@ struct Hunt {
 void start_hunt(const Options& options, Hunt& h, std::uint64_t from, double seconds) {
   Options o = options;
   o.mutant = static_cast<int>(h.mutant);
+  if (o.scenario < 0) o.scenario = best_class(h.mutant);
   o.seed_last = h.first + options.seeds_per_mutant - 1;
   h.pid = start_worker(o, from, 1, h.report, seconds);
 }
@@ -331,7 +347,9 @@ void start_hunt(const Options& options, Hunt& h, std::uint64_t from, double seco
 bool end_hunt(const Options& options, Hunt& h, int status) {
   Report& r = *h.report;
   explain_death(r, status);
-  if (r.failed && fails_without_mutant(options, r.seed)) {  // says nothing about the mutant: go on
+  Options alike = options;
+  if (alike.scenario < 0) alike.scenario = best_class(h.mutant);
+  if (r.failed && fails_without_mutant(alike, r.seed)) {  // says nothing about the mutant: go on
     r.failed = false;
     start_hunt(options, h, r.seed + 1, options.minutes > 0 ? 20 : 0);
     return false;
