@@ -206,7 +206,14 @@ void World::check_open(Node& n) {
   n.stream.end();
   // The operator wanted two histories.
   if ((n.forced || !judging_) && peer.mirror && peer.export_open) begin_fork();
-  if (judging_ && peer.mirror && peer.export_open) {
+  // A source without a disk has said that this node has the only copy: alone it answers nothing ok.
+  const auto diskless = [](const Node& node) {
+    const core::ReplicaState state = node.mirror->snapshot().replica;
+    return state == core::ReplicaState::failed || state == core::ReplicaState::diskless;
+  };
+  const bool left_alone =
+      peer.mirror && diskless(peer) && n.meta.weakest().peers[index(peer)].data == bitmap::PeerData::lacks;
+  if (judging_ && peer.mirror && peer.export_open && !left_alone) {
     fail("P9", std::string{"the export opens at node "} + "AB"[n.index] + " while the other one is open");
   }
   if (!judging_) return;
@@ -229,7 +236,7 @@ void World::check_open(Node& n) {
       fail("P9", "an export opens without force and without a peer on a replica that is " +
                      std::string{name(snap.replica)});
     }
-    check_whole(n, "at the opening of the export");
+    if (!diskless(n)) check_whole(n, "at the opening of the export");  // clients see none of a failed disk
   }
 }
 

@@ -61,6 +61,15 @@ class DataDisk {
 
   [[nodiscard]] const Cell& cell(std::uint32_t sector) const { return cells_.get(sector); }
   [[nodiscard]] Sparse<Cell>& cells() { return cells_; }
+  // visit(sector) for each sector of which a power cut may leave something between durable and cached.
+  template <class Visit>
+  void for_each_unflushed(Visit&& visit) const {
+    for (const Volatile& v : volatile_) {
+      for (std::uint32_t s = v.run.first; s < v.run.first + v.run.count; ++s) {
+        if (cells_.find(s) != nullptr && cells_.get(s).durable_order <= v.order) visit(s);
+      }
+    }
+  }
 
  private:
   struct Volatile {

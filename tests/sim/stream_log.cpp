@@ -14,6 +14,7 @@ void StreamLog::begin(DataDisk& target) {
   target.cells().for_each([&](std::uint32_t s, DataDisk::Cell& c) {
     base_.at(s) = {c.cached, c.cached != c.durable};
   });
+  target.for_each_unflushed([&](std::uint32_t s) { base_.at(s).wild = true; });
   for (std::uint32_t i = 0; i < target.slot_count(); ++i) {
     const DataDisk::Op& op = target.op(i);
     if (!op.used || op.io.verb == core::DiskVerb::read) continue;
