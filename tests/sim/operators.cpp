@@ -158,6 +158,13 @@ void World::change_policy(Node& n) {
     p.mode = random_.one_in(3) ? core::Mode::memsync : core::Mode::sync;
     if (random_.one_in(4)) p.mode = core::Mode::async;
   }
+  if (scenario_.kind == ScenarioClass::chaos) {
+    p.mode = random_.one_in(3) ? core::Mode::memsync : core::Mode::sync;
+    if (random_.one_in(2)) p.mode = core::Mode::async;
+    p.queue_policy = random_.one_in(2) ? core::QueuePolicy::track : core::QueuePolicy::block;
+    p.queue_bytes_max = ByteCount{(64u << 10) << random_.below(6)};
+    p.queue_age_max = Duration::milliseconds(static_cast<std::int64_t>(50 + random_.below(2000)));
+  }
   p.hold_resync = random_.one_in(8);
   for (Node& node : nodes_) {
     const core::WriteAlone mine = node.policy.write_alone;

@@ -27,6 +27,7 @@ enum class ScenarioClass : std::uint8_t {
   rot,
   cuts,
   rollbacks,
+  chaos,
   count_
 };
 inline constexpr std::size_t kScenarioCount = static_cast<std::size_t>(ScenarioClass::count_);
