@@ -29,7 +29,7 @@ constexpr const char* kUsage =
     "  --prove      each scenario must fail with every mutant and sabotage that it says it catches\n"
     "  --matrix     which mutants the named scenarios notice\n"
     "  classes: sync memsync async-block async-track switchovers disk-errors metadata-faults split-brain\n"
-    "           crash-loops handshake-cut rot cuts rollbacks chaos\n";
+    "           crash-loops handshake-cut rot cuts rollbacks chaos zeroes\n";
 
 [[noreturn]] void usage(const char* why) {
   std::fprintf(stderr, "twinblock-sim: %s\n%s", why, kUsage);

@@ -38,7 +38,8 @@ struct BestClass {
   core::Mutant mutant;
   ScenarioClass kind;
 };
-constexpr BestClass kBestClasses[] = {{core::Mutant::session_never_common, ScenarioClass::rollbacks},
+constexpr BestClass kBestClasses[] = {{core::Mutant::zero_piece_not_locked, ScenarioClass::zeroes},
+                                      {core::Mutant::session_never_common, ScenarioClass::rollbacks},
                                       {core::Mutant::promote_before_drain, ScenarioClass::async_track}};
 
 int best_class(std::size_t mutant) {

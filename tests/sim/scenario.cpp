@@ -18,7 +18,8 @@ constexpr std::array<std::string_view, kScenarioCount> kScenarioNames{"sync",
                                                                       "rot",
                                                                       "cuts",
                                                                       "rollbacks",
-                                                                      "chaos"};
+                                                                      "chaos",
+                                                                      "zeroes"};
 constexpr std::array<std::string_view, kActionCount> kActionNames{
     "crash-kill",     "crash-power",  "crash-both",    "failover",        "link-cut",       "half-close",
     "stall",          "large-stall",  "lose-message",  "repeat-message",  "promote-plain",  "switchover",
@@ -26,10 +27,10 @@ constexpr std::array<std::string_view, kActionCount> kActionNames{
     "stop-start",     "disk-error",   "flush-error",   "disk-dead",       "disk-slow",      "disk-hang",
     "metadata-error", "rot",          "promote-force", "promote-confirm", "release-resync", "metadata-lie",
     "lose-any",       "repeat-any",   "backup",        "restore"};
-// Of 100 seeds. Chaos takes its share from sync: the other seeds keep their schedules.
+// Of 100 seeds. Chaos and zeroes take their share from sync: the other seeds keep their schedules.
 constexpr std::array<std::uint32_t, kScenarioCount> kScenarioWeights{21, 7, 7, 6, 10, 12, 5,
                                                                      4,  8, 3, 4, 11, 2,  0};
-constexpr std::uint64_t kChaosOneIn = 7;  // of sync
+constexpr std::uint64_t kChaosOneIn = 7;  // of sync; the same for zeroes
 
 std::uint32_t& weight(Scenario& s, Action a) {
   return s.weights[static_cast<std::size_t>(a)];
@@ -131,6 +132,11 @@ void set_weights(Scenario& s) {
       weight(s, Action::backup) += 6;
       weight(s, Action::restore) += 18;
       break;
+    case ScenarioClass::zeroes:
+      weight(s, Action::resync_full) += 8;
+      weight(s, Action::link_cut) += 4;
+      weight(s, Action::half_close) += 1;
+      break;
     case ScenarioClass::chaos:  // set_chaos()
     case ScenarioClass::count_:
       break;
@@ -190,6 +196,7 @@ Scenario make_scenario(std::uint64_t seed, Random& random, int forced_class) {
   Scenario s;
   ScenarioClass picked = pick_class(random);
   if (picked == ScenarioClass::sync_random && seed % kChaosOneIn == 0) picked = ScenarioClass::chaos;
+  if (picked == ScenarioClass::sync_random && seed % kChaosOneIn == 1) picked = ScenarioClass::zeroes;
   s.kind = forced_class >= 0 ? static_cast<ScenarioClass>(forced_class) : picked;
   s.geometry.size = ByteCount{(1 + random.below(3)) * 4 * kExtentSize.value() + random.below(3) * (1u << 20)};
   s.geometry.region_size = 4096u << (2 * random.below(3));
@@ -253,6 +260,18 @@ Scenario make_scenario(std::uint64_t seed, Random& random, int forced_class) {
                                Type::session_ready, Type::demoted,     Type::demoted_ack, Type::write,
                                Type::resync_done,   Type::ack};
     if (random.one_in(2)) s.cut_type = kTypes[random.below(std::size(kTypes))];
+  }
+  if (s.kind == ScenarioClass::zeroes) {  // resyncs of zeroes under writes, to a slow disk
+    s.zero_share = 70;
+    s.read_share = 10;
+    s.hot_spots = static_cast<std::uint32_t>(1 + random.below(2));
+    s.spot_sectors = static_cast<std::uint32_t>(32u << random.below(4));
+    s.in_flight_max = static_cast<std::uint32_t>(4 + random.below(20));
+    s.think_ns = static_cast<std::int64_t>(20'000u << random.below(3));
+    s.action_gap_ns = static_cast<std::int64_t>(2'500'000u << random.below(3));
+    s.latency_ns = static_cast<std::int64_t>(10'000u << random.below(3));
+    s.write_ns = static_cast<std::int64_t>(80'000u << random.below(4));
+    s.client_ops += 300;
   }
   if (s.kind == ScenarioClass::rollbacks) {  // several sessions, so that a backup grows old
     s.think_ns = static_cast<std::int64_t>(320'000u << random.below(4));

@@ -28,6 +28,7 @@ enum class ScenarioClass : std::uint8_t {
   cuts,
   rollbacks,
   chaos,
+  zeroes,
   count_
 };
 inline constexpr std::size_t kScenarioCount = static_cast<std::size_t>(ScenarioClass::count_);
