@@ -174,6 +174,20 @@ void set_chaos(Scenario& s, Random& random) {
   weight(s, Action::link_cut) += 1;
 }
 
+// Resyncs of zeroes under writes, to a slow disk.
+void set_zeroes(Scenario& s, Random& random) {
+  s.zero_share = 70;
+  s.read_share = 10;
+  s.hot_spots = static_cast<std::uint32_t>(1 + random.below(2));
+  s.spot_sectors = static_cast<std::uint32_t>(32u << random.below(4));
+  s.in_flight_max = static_cast<std::uint32_t>(4 + random.below(20));
+  s.think_ns = static_cast<std::int64_t>(20'000u << random.below(3));
+  s.action_gap_ns = static_cast<std::int64_t>(2'500'000u << random.below(3));
+  s.latency_ns = static_cast<std::int64_t>(10'000u << random.below(3));
+  s.write_ns = static_cast<std::int64_t>(80'000u << random.below(4));
+  s.client_ops += 300;
+}
+
 ScenarioClass pick_class(Random& random) {
   std::uint64_t at = random.below(100);
   for (std::size_t i = 0; i < kScenarioCount; ++i) {
@@ -261,18 +275,7 @@ Scenario make_scenario(std::uint64_t seed, Random& random, int forced_class) {
                                Type::resync_done,   Type::ack};
     if (random.one_in(2)) s.cut_type = kTypes[random.below(std::size(kTypes))];
   }
-  if (s.kind == ScenarioClass::zeroes) {  // resyncs of zeroes under writes, to a slow disk
-    s.zero_share = 70;
-    s.read_share = 10;
-    s.hot_spots = static_cast<std::uint32_t>(1 + random.below(2));
-    s.spot_sectors = static_cast<std::uint32_t>(32u << random.below(4));
-    s.in_flight_max = static_cast<std::uint32_t>(4 + random.below(20));
-    s.think_ns = static_cast<std::int64_t>(20'000u << random.below(3));
-    s.action_gap_ns = static_cast<std::int64_t>(2'500'000u << random.below(3));
-    s.latency_ns = static_cast<std::int64_t>(10'000u << random.below(3));
-    s.write_ns = static_cast<std::int64_t>(80'000u << random.below(4));
-    s.client_ops += 300;
-  }
+  if (s.kind == ScenarioClass::zeroes) set_zeroes(s, random);
   if (s.kind == ScenarioClass::rollbacks) {  // several sessions, so that a backup grows old
     s.think_ns = static_cast<std::int64_t>(320'000u << random.below(4));
     s.action_gap_ns = static_cast<std::int64_t>(5'000'000u << random.below(3));
