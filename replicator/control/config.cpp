@@ -24,14 +24,18 @@ class TomlAssertion : public std::logic_error {
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wterminate"
 #endif
-#define TOML_ASSERT(expression) \
-  ((expression) ? static_cast<void>(0) : throw twinblock::control::TomlAssertion{#expression})
-#define TOML_ASSERT_ASSUME(expression) TOML_ASSERT(expression)
 #define TOML_HEADER_ONLY 1
 #define TOML_ENABLE_FORMATTERS 0
+// Under NDEBUG this header throws away a TOML_ASSERT that stands before it, and it always sets the other one:
+// both are replaced after it. It is read once only.
+#include <toml++/impl/preprocessor.h>
+#undef TOML_ASSERT
+#define TOML_ASSERT(expression) \
+  ((expression) ? static_cast<void>(0) : throw twinblock::control::TomlAssertion{#expression})
+#undef TOML_ASSERT_ASSUME
+#define TOML_ASSERT_ASSUME(expression) TOML_ASSERT(expression)
 // Its tables of Unicode blanks call reachable characters (U+00AE outside a string) unreachable; "no, it is
 // none" is the true answer there, so these functions are compiled with that.
-#include <toml++/impl/preprocessor.h>
 #pragma push_macro("TOML_UNREACHABLE")
 #undef TOML_UNREACHABLE
 #define TOML_UNREACHABLE return false
