@@ -117,7 +117,7 @@ void encode_superblock(const Superblock& sb, std::uint64_t sequence, int copy, B
 }
 
 void encode_intent_record(const IntentRecord& record, const Superblock& sb,
-                          std::span<std::byte, 2 * kBlockSize> out) {
+                          std::span<std::byte, std::size_t{2} * kBlockSize> out) {
   TB_ASSERT(record.hot.size() <= kHotExtentsMax && record.relied.size() <= kReliedPagesMax);
   const BlockIndex first = sb.geometry.intent_record(record.log_sequence);
   const std::uint64_t extent_count = sb.geometry.extent_count();
@@ -164,7 +164,7 @@ std::vector<std::byte> format_area(const Superblock& sb, std::uint8_t dirty_slot
   }
   const std::uint64_t intent = sb.geometry.intent_record(1).value() * kBlockSize;
   encode_intent_record({.log_sequence = 1, .hot = {}, .relied = {}}, sb,
-                       std::span{area}.subspan(intent).first<2 * kBlockSize>());
+                       std::span{area}.subspan(intent).first<std::size_t{2} * kBlockSize>());
   const DirtyMap clean{sb.geometry.region_count()};
   DirtyMap dirty{sb.geometry.region_count()};
   dirty.set_all();

@@ -56,7 +56,8 @@ struct IntentRecord {
   std::span<const ReliedPage> relied;          // <= kReliedPagesMax
 };
 // Both adjacent blocks of the record (8 KiB, one write).
-void encode_intent_record(const IntentRecord&, const Superblock&, std::span<std::byte, 2 * kBlockSize> out);
+void encode_intent_record(const IntentRecord&, const Superblock&,
+                          std::span<std::byte, std::size_t{2} * kBlockSize> out);
 
 // Page `page` of the bitmap; its bits come from `map` (the dirty map of the page's slot).
 // REQUIRES: sequence greater than every earlier one of this page (Recovered::page_sequences goes on).

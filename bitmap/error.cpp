@@ -46,8 +46,8 @@ class Category final : public boost::system::error_category {
 }  // namespace
 
 const boost::system::error_category& category() noexcept {
-  static const Category instance;
-  return instance;
+  static const Category category;
+  return category;
 }
 
 }  // namespace twinblock::bitmap

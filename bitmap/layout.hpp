@@ -149,6 +149,6 @@ static_assert(covers(kGeneration, 0, kGenerationSize));
 static_assert(covers(kIntent, kBlockHeaderSize, kBlockSize));
 static_assert(covers(kRelied, 0, kReliedSize));
 static_assert(covers(kPage, kBlockHeaderSize, kBlockSize));
-static_assert(kPageBits == kBits.size * 8);
+static_assert(kPageBits == std::uint64_t{kBits.size} * 8);
 
 }  // namespace twinblock::bitmap::layout
