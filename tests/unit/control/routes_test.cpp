@@ -91,13 +91,14 @@ TEST(Routes, OutcomesHaveTheirHttpStatus) {
 
 TEST(Routes, MetricsCarryTheNumbersOfTheStatus) {
   const std::string text = prometheus_text({"alpha", "0.1.0", 5, {sample_mirror()}});
+  constexpr const char* kInfo =
+      "twinblock_mirror_info{mirror=\"data\",role=\"source\",state=\"Resyncing\",replica=\"uptodate\","
+      "mode=\"memsync\"} 1\n";
   for (const char* line :
        {"# TYPE twinblock_peer_dirty_bytes gauge\n",
         "twinblock_peer_dirty_bytes{mirror=\"data\",peer=\"beta\"} 3221225472\n",
         "twinblock_peer_rpo_seconds{mirror=\"data\",peer=\"beta\"} 0.25\n",
-        "twinblock_writes_total{mirror=\"data\"} 2\n", "twinblock_uptime_seconds 5\n",
-        "twinblock_mirror_info{mirror=\"data\",role=\"source\",state=\"Resyncing\",replica=\"uptodate\","
-        "mode=\"memsync\"} 1\n"}) {
+        "twinblock_writes_total{mirror=\"data\"} 2\n", "twinblock_uptime_seconds 5\n", kInfo}) {
     EXPECT_THAT(text, HasSubstr(line));
   }
 }
