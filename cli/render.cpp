@@ -192,9 +192,9 @@ std::string render_progress(const control::ResyncProgress& progress, const Style
   // Rounded down: 100 % is said only of what is complete.
   std::snprintf(percent.data(), percent.size(), "%3d %%", static_cast<int>(share * 100));
   const std::string eta = progress.eta_s ? control::human_seconds(*progress.eta_s) : std::string{"?"};
-  const std::string tail = std::string{percent.data()} + "  " + control::human_size(progress.done_bytes) +
-                           " of " + control::human_size(progress.total_bytes) + "  " +
-                           control::human_size(progress.rate_bytes_per_s) + "/s  ETA " + eta;
+  std::string tail = std::string{percent.data()} + "  " + control::human_size(progress.done_bytes) + " of " +
+                     control::human_size(progress.total_bytes) + "  " +
+                     control::human_size(progress.rate_bytes_per_s) + "/s  ETA " + eta;
   const std::size_t room = style.width > tail.size() + 4 ? style.width - tail.size() - 4 : 0;
   const std::size_t cells = std::min<std::size_t>(room, 30);
   if (cells < 5) return tail;
