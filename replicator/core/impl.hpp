@@ -112,7 +112,7 @@ struct Mirror::Impl {
   void drain_granted();
   void reply(Op& op, Status status);
   void release_buffer(Op& op);
-  void emit(Output output) { out_->push_back(std::move(output)); }
+  void emit(const Output& output) { out_->push_back(output); }
   void event(EventKind kind, Refusal reason = Refusal::none, std::uint64_t a = 0, std::uint64_t b = 0) {
     emit(Event{kind, reason, a, b});
   }

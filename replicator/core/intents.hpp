@@ -37,7 +37,7 @@ struct IntentSlot {
 
 class Intents {
  public:
-  Intents(const bitmap::Geometry& geometry)
+  explicit Intents(const bitmap::Geometry& geometry)
       : geometry_{geometry}, slots_(geometry.hot_extents), by_extent_(geometry.extent_count(), kNoSlot) {}
 
   [[nodiscard]] SlotIndex find(ExtentIndex e) const { return by_extent_[e.value()]; }

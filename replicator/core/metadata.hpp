@@ -115,7 +115,7 @@ class Metadata {
   bool record_wanted_ = false;
   std::uint32_t log_rewrites_ = 0;
   bool log_rewrites_allowed_ = false;
-  std::array<std::byte, 2 * bitmap::kBlockSize> record_buffer_{};
+  std::array<std::byte, std::size_t{2} * bitmap::kBlockSize> record_buffer_{};
   std::vector<ExtentIndex> record_extents_;
   std::vector<bitmap::ReliedPage> relied_;  // recently written pages, oldest first
   Ticket relied_count_ = 0;                 // pages written

@@ -80,7 +80,7 @@ Engine::~Engine() {
   TB_ASSERT(ending_ || !settled_);
 }
 
-void Engine::post(std::function<void()> work) {
+void Engine::post(const std::function<void()>& work) {
   // Full only when a client floods the API: whoever waits here is the worker or that client's own thread.
   while (!shard_->post([this, work] { later(work); })) std::this_thread::yield();
 }

@@ -76,7 +76,7 @@ class Engine final : public control::ControlBackend, private TurnMember {
   // Runs later in this turn, outside of everything. Shard thread only.
   void later(std::function<void()> work);
   // From another thread; waits for room.
-  void post(std::function<void()> work);
+  void post(const std::function<void()>& work);
 
   // --- life of a mirror (shard thread)
   void open(Entry& entry);
@@ -94,14 +94,14 @@ class Engine final : public control::ControlBackend, private TurnMember {
   void check_all_stopped();
 
   // --- control (shard thread; engine_commands.cpp)
-  void do_execute(control::Command command, control::CommandCallback callback);
-  void do_create(Entry& entry, const control::Command& command, control::CommandCallback callback);
-  void do_check(Entry& entry, control::CommandCallback callback);
+  void do_execute(const control::Command& command, control::CommandCallback callback);
+  void do_create(Entry& entry, const control::Command& command, const control::CommandCallback& callback);
+  void do_check(Entry& entry, const control::CommandCallback& callback);
   void do_up(Entry& entry, control::CommandCallback callback);
   void do_down(Entry& entry, const control::Command& command, control::CommandCallback callback);
   void do_set(Entry& entry, const control::Command& command, control::CommandCallback callback);
-  void do_explain(Entry& entry, control::CommandCallback callback);
-  void do_dump(Entry& entry, control::CommandCallback callback);
+  void do_explain(Entry& entry, const control::CommandCallback& callback);
+  void do_dump(Entry& entry, const control::CommandCallback& callback);
   void do_core(Entry& entry, const control::Command& command, control::CommandCallback callback);
   void send_core(Entry& entry, core::Command command, control::Verb verb, control::CommandCallback callback,
                  Duration limit);

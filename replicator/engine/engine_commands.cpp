@@ -177,7 +177,7 @@ void Engine::execute(control::Command command, control::CommandCallback callback
   }
 }
 
-void Engine::do_execute(control::Command command, control::CommandCallback callback) {
+void Engine::do_execute(const control::Command& command, control::CommandCallback callback) {
   Entry* const entry = find(command.mirror);
   if (entry == nullptr) {
     control::CommandResult result;
@@ -194,9 +194,9 @@ void Engine::do_execute(control::Command command, control::CommandCallback callb
   }
   switch (command.verb) {
     case control::Verb::kCreate:
-      return do_create(*entry, command, std::move(callback));
+      return do_create(*entry, command, callback);
     case control::Verb::kCheck:
-      return do_check(*entry, std::move(callback));
+      return do_check(*entry, callback);
     case control::Verb::kUp:
       return do_up(*entry, std::move(callback));
     case control::Verb::kDown:
@@ -204,9 +204,9 @@ void Engine::do_execute(control::Command command, control::CommandCallback callb
     case control::Verb::kSet:
       return do_set(*entry, command, std::move(callback));
     case control::Verb::kExplain:
-      return do_explain(*entry, std::move(callback));
+      return do_explain(*entry, callback);
     case control::Verb::kMetadataDump:
-      return do_dump(*entry, std::move(callback));
+      return do_dump(*entry, callback);
     case control::Verb::kResolve:
     case control::Verb::kSwitchover:
     case control::Verb::kPromote:
@@ -220,7 +220,8 @@ void Engine::do_execute(control::Command command, control::CommandCallback callb
   }
 }
 
-void Engine::do_create(Entry& entry, const control::Command& command, control::CommandCallback callback) {
+void Engine::do_create(Entry& entry, const control::Command& command,
+                       const control::CommandCallback& callback) {
   // Waiting for a disk that another process holds: the reason says more than "is up".
   if (entry.phase == Phase::kOpening && entry.problem.retry) {
     callback(result_of(entry.problem));
@@ -254,7 +255,7 @@ void Engine::do_create(Entry& entry, const control::Command& command, control::C
   });
 }
 
-void Engine::do_check(Entry& entry, control::CommandCallback callback) {
+void Engine::do_check(Entry& entry, const control::CommandCallback& callback) {
   const BackingPlan plan = backing_plan(entry.config);
   worker_->post([plan, callback] {
     const auto checked = check_backing(plan);
@@ -326,7 +327,7 @@ void Engine::do_set(Entry& entry, const control::Command& command, control::Comm
   send_core(entry, set, command.verb, std::move(callback), kCommandTime);
 }
 
-void Engine::do_explain(Entry& entry, control::CommandCallback callback) {
+void Engine::do_explain(Entry& entry, const control::CommandCallback& callback) {
   const NodeIndex peer{static_cast<std::uint8_t>(1 - entry.config.local)};
   if (entry.runner) {
     const core::MirrorSnapshot snapshot = entry.runner->snapshot();
@@ -354,7 +355,7 @@ void Engine::do_explain(Entry& entry, control::CommandCallback callback) {
   });
 }
 
-void Engine::do_dump(Entry& entry, control::CommandCallback callback) {
+void Engine::do_dump(Entry& entry, const control::CommandCallback& callback) {
   const BackingPlan plan = backing_plan(entry.config);
   worker_->post([plan, callback] {
     const auto text = dump_metadata(plan);

@@ -68,7 +68,7 @@ class File {
   int fd_;
 };
 
-constexpr std::uint64_t kSuperblocks = 2 * bitmap::kBlockSize;
+constexpr std::uint64_t kSuperblocks = std::uint64_t{2} * bitmap::kBlockSize;
 
 }  // namespace
 

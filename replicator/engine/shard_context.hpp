@@ -10,11 +10,9 @@ namespace twinblock::engine {
 
 class Waiter {
  public:
+  virtual ~Waiter() = default;
   // Try again. May add itself to the list again.
   virtual void on_resources() = 0;
-
- protected:
-  virtual ~Waiter() = default;
 
  private:
   friend class WaitList;
@@ -40,10 +38,8 @@ class WaitList {
 // Mirrors and servers that have work to do before the shard waits.
 class TurnMember {
  public:
-  virtual void on_turn_end() = 0;
-
- protected:
   virtual ~TurnMember() = default;
+  virtual void on_turn_end() = 0;
 
  private:
   friend class TurnList;
