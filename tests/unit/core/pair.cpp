@@ -93,9 +93,9 @@ void Pair::try_link() {
 void Pair::complete(int n, Input in) {
   Node& x = node(n);
   if (x.hold_disk)
-    x.held.push_back(std::move(in));
+    x.held.push_back(in);
   else
-    x.inputs.push_back(std::move(in));
+    x.inputs.push_back(in);
 }
 
 void Pair::disk(int n, const DiskIo& io) {

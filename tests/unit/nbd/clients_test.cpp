@@ -37,7 +37,7 @@ bool missing(const std::string& tool) {
 }
 
 #define NEEDS_TOOL(tool) \
-  if (missing(tool)) GTEST_SKIP() << tool << " is not installed"
+  if (missing(tool)) GTEST_SKIP() << (tool) << " is not installed"
 
 class Clients : public ::testing::Test {
  protected:
@@ -52,7 +52,7 @@ class Clients : public ::testing::Test {
     return {data, target, read_only};
   }
   std::string file(const std::string& name, const std::string& content) const {
-    const std::string path = server.directory() / name;
+    std::string path = server.directory() / name;
     std::ofstream{path, std::ios::binary} << content;
     return path;
   }
