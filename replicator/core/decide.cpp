@@ -167,7 +167,9 @@ Verdict with_inconsistent(const NodeView& a, const NodeView& b) {
   const std::uint64_t last = current(bad.state);
   const bool lacked = static_cast<PeerData>(bad.state.data_of_you) == PeerData::lacks;
   const bool ahead = lacked || bad.state.mode != static_cast<std::uint8_t>(Mode::sync);
+  // (Whoever promoted the other one since has decided that.)
   const bool answered_ahead = bad.state.mode == static_cast<std::uint8_t>(Mode::async) &&
+                              bad.state.term_own > good.state.term_own &&
                               (bad.state.dirty_regions > 0 || bad.state.needs_full != 0);
   const bool left_behind =
       answered_ahead || (ahead && !knows(good.state, last)) || forced_apart(good.state, bad.state);

@@ -29,8 +29,7 @@ struct Op {
   bool peer_lost = false;
   bool replied = false;
   bool orphan = false;
-  bool internal = false;  // no client waits for it
-  Mode mode = Mode::sync;
+  bool internal = false;         // no client waits for it
   SlotIndex slot = kNoSlot;      // pinned intent
   std::uint32_t generation = 0;  // of this table entry
   RequestId request = 0;

@@ -51,6 +51,7 @@ void Mirror::Impl::on_command(const Command& in) {
       return on_resolve(in, Resolution::discard);
     case Verb::set_policy:
       config_.policy = in.policy;
+      ahead_held_ = true;
       waiting_changed_ = again_ = true;
       return finish_command(in.id, Refusal::none);
     case Verb::confirm_dead:

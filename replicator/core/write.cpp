@@ -210,19 +210,19 @@ bool Mirror::Impl::write_gate(std::uint64_t bytes) {
 //   flag off ─first async write─▶ opening: all numbers up to ahead_after_ become stable here; later ones wait
 //     ─▶ flag on, durable ─▶ answers ahead ─mode is sync again, peer has applied ahead_last_─▶ flag off,
 //     durable
+// An answer follows the mode of its own moment. Who is refused here is looked at again when the peer has got
+// further, and when the flag or the mode has changed (ahead_held_).
 bool Mirror::Impl::may_answer(OpIndex i) {
   const Op& op = ops_[i];
+  const Mode mode = policy().mode;
   const bool settled = meta_.superblock_durable(ahead_ticket_);
-  if (op.mode == Mode::async && sb().acked_ahead && settled) {
+  if (mode == Mode::async && sb().acked_ahead && settled) {
     if (!op.applied) ahead_last_ = std::max(ahead_last_, op.sequence);
     return true;
   }
-  const bool peer_has_it = op.mode == Mode::memsync && !op.fua ? op.received : op.applied;
+  const bool peer_has_it = mode == Mode::memsync && !op.fua ? op.received : op.applied;
   const bool early = ahead_opening_ && op.sequence > ahead_after_;
-  if (peer_has_it && ((!sb().acked_ahead && settled && !early) || op.sequence <= local_stable_)) return true;
-  ahead_held_ = ahead_held_ || peer_has_it || op.mode == Mode::async;
-  again_ = again_ || ahead_held_;
-  return false;
+  return peer_has_it && ((!sb().acked_ahead && settled && !early) || op.sequence <= local_stable_);
 }
 
 // Durable or on its way: see may_answer().
@@ -236,6 +236,7 @@ void Mirror::Impl::set_acked_ahead(bool ahead) {
 
 bool Mirror::Impl::pump_ahead() {
   if (policy().mode != Mode::async) {
+    ahead_held_ = ahead_held_ || ahead_opening_;
     ahead_opening_ = false;
     if (sb().acked_ahead && in_ack_set_ && acting_source() && peer_applied_ >= ahead_last_)
       set_acked_ahead(false);
@@ -266,7 +267,6 @@ void Mirror::Impl::start_write(OpIndex i) {
   Op& op = ops_[i];
   TB_ASSERT(!ring_.full());
   op.started = true;
-  op.mode = policy().mode;
   op.sent = in_stream_;
   op.peer_expected = in_ack_set_;
   const bool is_zero = op.kind == OpKind::zero;
@@ -277,7 +277,7 @@ void Mirror::Impl::start_write(OpIndex i) {
     reserve_sequences();
     meta_.superblock_changed();
   }
-  if (op.mode == Mode::async && op.peer_expected && !sb().acked_ahead && !ahead_opening_) {
+  if (policy().mode == Mode::async && op.peer_expected && !sb().acked_ahead && !ahead_opening_) {
     ahead_opening_ = again_ = true;
     ahead_after_ = op.sequence - 1;
   }

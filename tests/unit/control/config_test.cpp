@@ -318,12 +318,12 @@ TEST(ConfigSet, AppliesByTheRulesOfTheFile) {
   EXPECT_THAT(apply_settings(mirror, {{"region_size", "4KiB"}})->text(), HasSubstr("cannot be changed"));
   EXPECT_THAT(apply_settings(mirror, {{"mod", "sync"}})->text(), HasSubstr("did you mean \"mode\"?"));
   EXPECT_THAT(apply_settings(mirror, {{"resync_rate_bytes_per_s_min", "60MiB"}})->text(), HasSubstr("below"));
+  EXPECT_EQ(mirror.resync_rate_bytes_per_s_min, ByteCount{10u << 20});
   // In whatever order: they belong together.
   EXPECT_FALSE(apply_settings(
       mirror, {{"resync_rate_bytes_per_s_min", "60MiB"}, {"resync_rate_bytes_per_s_max", "70MiB"}}));
   EXPECT_FALSE(apply_settings(
       mirror, {{"resync_rate_bytes_per_s_max", "4MiB"}, {"resync_rate_bytes_per_s_min", "1MiB"}}));
-  EXPECT_EQ(mirror.resync_rate_bytes_per_s_min, ByteCount{10u << 20});
 }
 
 TEST(ConfigAddress, Forms) {

@@ -365,5 +365,26 @@ TEST(FourthReview, AFullResyncBeginsWithAFlushOfTheSource) {
   EXPECT_EQ(p.status(1).replica, ReplicaState::uptodate);
 }
 
+// P13: a write of an async source whose mode becomes sync before the first answer ahead (simulator: chaos
+// 1110).
+TEST(FourthReview, AModeChangeWhileAnswersWaitIsNoLivelock) {
+  Policy policy;
+  policy.mode = Mode::async;
+  Pair p{policy};
+  p.make_source(0);
+  p.node(1).hold_disk = true;
+  p.node(0).hold_disk = true;
+  const RequestId w = p.write(0, 0, 8, 9);
+  p.run();
+  Command c = verb(Verb::set_policy);
+  c.policy.mode = Mode::sync;
+  for (int n = 0; n < 2; ++n) EXPECT_EQ(p.command(n, c), Refusal::none);
+  release(p, 0);
+  EXPECT_FALSE(p.answer(0, w).has_value());  // not at the peer yet
+  release(p, 1);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
