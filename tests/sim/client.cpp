@@ -157,7 +157,7 @@ void World::on_reply(Node& n, const core::Reply& reply) {
     // An open export without a disk and without a peer only gives errors: that it gives no ok is judged here,
     // too, when it is `n`.
     const core::MirrorSnapshot beside = other(n).mirror->snapshot();
-    const bool dead = beside.replica == ReplicaState::failed && beside.link == LinkState::down;
+    const bool dead = beside.replica == core::ReplicaState::failed && beside.link == core::LinkState::down;
     if (!dead) fail("P9", "a node answers ok while the other node's export is open too");
   }
   switch (op.kind) {
