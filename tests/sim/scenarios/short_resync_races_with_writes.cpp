@@ -5,7 +5,7 @@ namespace twinblock::sim {
 
 TWINBLOCK_SCENARIO(short_resync_races_with_writes,
                    "writes race with the end of a very short resync, at every step of it",
-                   "resync_without_lock", "bit_cleared_at_completion", "source_overlap_unordered") {
+                   "resync_without_lock", "source_overlap_unordered") {
   enum class What { same, other, zero, flush, many };
   for (const What what : {What::same, What::other, What::zero, What::flush, What::many}) {
     c.each([what](Script& s, std::uint32_t steps) {

@@ -4,7 +4,7 @@
 namespace twinblock::sim {
 
 TWINBLOCK_SCENARIO(source_read_error_mid_resync, "the source cannot read a block of a resync",
-                   "bits_not_set_alone", "resync_before_inconsistent", "no_bump") {
+                   "bits_not_set_alone", "no_bump") {
   c.play([](Script& s) {
     s.start();
     s.lag();

@@ -4,7 +4,7 @@
 namespace twinblock::sim {
 
 TWINBLOCK_SCENARIO(superblock_torn, "a superblock update is torn at every 512-byte cut",
-                   "follower_bits_ignored", "bits_not_set_on_link_loss", "bump_after_ack") {
+                   "bits_not_set_on_link_loss", "bump_after_ack") {
   struct Update {
     bool at_source;
     std::uint32_t skip;  // superblock writes before it
