@@ -293,7 +293,7 @@ struct Mirror::Impl {
   void tell_demoted();
   void finish_demote(Refusal result = Refusal::none);
   void abort_demote(Refusal why);
-  void depose();
+  void depose(std::uint64_t term);
   void on_term_taken(const MessageIn& in);
   void on_demoted(const MessageIn& in);
   void take_note_of_demotion();
@@ -384,7 +384,6 @@ struct Mirror::Impl {
   bool ahead_held_ = false;        // some answers wait for acked_ahead to change
   std::uint64_t ahead_after_ = 0;  // the last number before the first async write
   std::uint64_t ahead_last_ = 0;   // the last number that was answered ahead
-  Metadata::Ticket numbers_ticket_ = 0;
   std::uint64_t prepare_flush_ = 0;  // ticket of the local flush that a session waits for
   bool degrade_fact_ = false;        // the peer lacks writes that were answered ahead of it (async)
   // "The peer lacks something" was written down with the right to write alone. Not so after a restart, or

@@ -285,7 +285,7 @@ void Mirror::Impl::on_resync_done(const MessageIn& in) {
   peer().data = PeerData::maybe_current;
   peer().stable_sequence = std::max(peer().stable_sequence, SequenceNumber{resync_end_sequence_});
   sb().lost_cache = false;
-  if (policy().mode != Mode::async) set_acked_ahead(false);
+  if (policy().mode != Mode::async && peer_applied_ >= ahead_last_) set_acked_ahead(false);
   meta_.superblock_changed();
   meta_.persist_pages();
   event(EventKind::resync_finished, Refusal::none, sb().current().value());

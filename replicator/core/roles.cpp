@@ -501,7 +501,7 @@ void Mirror::Impl::finish_demote(Refusal result) {
 }
 
 // A higher term exists. From this step on nothing is acknowledged.
-void Mirror::Impl::depose() {
+void Mirror::Impl::depose(std::uint64_t term) {
   const CommandId id = demote_.active ? demote_.command : 0;
   demote_ = {};
   role_ = Role::target;
@@ -511,7 +511,7 @@ void Mirror::Impl::depose() {
   if (peer().data == PeerData::lacks) peer().data = PeerData::maybe_current;  // of a generation that is past
   degrade_ticket_ = meta_.superblock_changed();
   emit(ExportState{false});
-  event(EventKind::deposed, Refusal::peer_took_term, peer_state_.term_seen);
+  event(EventKind::deposed, Refusal::peer_took_term, term);
   finish_command(id, Refusal::peer_took_term);
   fail_everything();
   waiting_changed_ = again_ = true;

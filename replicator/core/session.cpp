@@ -416,7 +416,7 @@ void Mirror::Impl::on_state(const MessageIn& in) {
 // Somebody was promoted behind our back: whoever fenced us may write already.
 void Mirror::Impl::heed_term(const wire::StateBody& theirs) {
   if (acting_source() && theirs.term_seen > sb().term_own.value() && !TB_MUTANT(older_term_accepted))
-    depose();
+    depose(theirs.term_seen);
 }
 
 // A later tenure of the peer ends what we knew of it: it may have written, so neither "it lacks something"
@@ -442,7 +442,7 @@ NodeView Mirror::Impl::peer_view() const {
 
 void Mirror::Impl::evaluate() {
   if (acting_source() && peer_state_.term_seen > sb().term_own.value() && !TB_MUTANT(older_term_accepted)) {
-    depose();
+    depose(peer_state_.term_seen);
     return start_round();  // our state said otherwise
   }
   verdict_ = decide(my_view(), peer_view());

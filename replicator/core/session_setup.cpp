@@ -151,7 +151,7 @@ bool Mirror::Impl::pump_prepare() {
       p.data = PeerData::maybe_current;
     sb().term_seen = std::max(sb().term_seen, Term{peer_state_.term_seen});
     reserve_sequences();
-    session_ticket_ = degrade_ticket_ = numbers_ticket_ = meta_.superblock_changed();
+    session_ticket_ = degrade_ticket_ = meta_.superblock_changed();
     waiting_changed_ = true;
     prepare_stage_ = 2;
     return true;

@@ -195,8 +195,8 @@ bool Mirror::Impl::write_gate(std::uint64_t bytes) {
     return detached_ && in_ack_set_ && degrade_acked_ && stream_has_room(bytes);
   }
   if (in_stream_) return stream_has_room(bytes);
-  // New numbers begin with an empty ring, and are used once their block is durably ours.
-  if (phase_ == Phase::preparing && (!numbering_ || !meta_.superblock_durable(numbers_ticket_))) return false;
+  // New numbers begin with an empty ring. Their block is durable with what alone_ok() asks for.
+  if (phase_ == Phase::preparing && !numbering_) return false;
   if (alone_ok()) return true;
   if (!negotiating()) request_degrade();
   return TB_MUTANT(bump_after_ack);

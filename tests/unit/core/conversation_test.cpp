@@ -8,10 +8,6 @@
 namespace twinblock::core::testing {
 namespace {
 
-Command verb(Verb v) {
-  return {0, v};
-}
-
 TEST(Conversation, FirstConnectionFillsTheFreshTarget) {
   Pair p;
   p.boot(0);
@@ -430,13 +426,6 @@ TEST(Regression, PowerCycledSourceLearnsBackFromItsIntactTarget) {
   EXPECT_EQ(p.status(0).role, Role::source);
 }
 
-void release(Pair& p, int n) {
-  Node& x = p.node(n);
-  x.hold_disk = false;
-  for (; !x.held.empty(); x.held.erase(x.held.begin())) x.inputs.push_back(x.held.front());
-  p.run();
-}
-
 TEST(Regression, ReadOfADiskThatHangsNeedsNoIntent) {
   Pair p{Policy{}, 64u << 20};
   p.make_source(0);
@@ -449,7 +438,7 @@ TEST(Regression, ReadOfADiskThatHangsNeedsNoIntent) {
   for (std::uint64_t extent = 0; extent < 8; ++extent) writes.push_back(p.write(0, extent * 8192, 8, 7));
   p.run();
   for (Input& in : p.node(0).held) std::get<DiskDone>(in).error = ETIMEDOUT;
-  release(p, 0);
+  p.release(0);
   p.node(0).hold_disk = true;
   for (const RequestId w : writes) EXPECT_EQ(p.answer(0, w), Status::ok);  // on the peer
   EXPECT_EQ(p.status(0).replica, ReplicaState::failed);
@@ -471,7 +460,7 @@ TEST(Regression, ReadUnderWayWhenTheDiskFailsIsServedByThePeer) {
   const RequestId r = p.read(0, 0, 8);
   p.run();
   for (Input& in : p.node(0).held) std::get<DiskDone>(in).error = ETIMEDOUT;
-  release(p, 0);
+  p.release(0);
   EXPECT_EQ(p.answer(0, w), Status::ok);
   EXPECT_EQ(p.answer(0, r), Status::ok);
   EXPECT_EQ(p.read_data(0, r), std::vector<std::uint64_t>(8, 5));
@@ -485,7 +474,7 @@ TEST(Regression, LoneWriteDoneAfterTheLinkWentIsAnswered) {
   p.run();
   p.cut();
   p.crash(1);
-  release(p, 0);
+  p.release(0);
   p.advance(Duration::seconds(1));
   EXPECT_EQ(p.answer(0, w), Status::ok);
 }
@@ -556,7 +545,7 @@ TEST(Regression, RepairNeverWritesWhatThePeerHadBefore) {
   a.mirror->step(p.now_, failed_read, a.outputs);
   p.cut();
   p.connect();
-  release(p, 0);
+  p.release(0);
   p.advance(Duration::seconds(30));
   EXPECT_EQ(p.answer(0, w), Status::ok);
   EXPECT_TRUE(p.answer(0, r).has_value());
@@ -628,7 +617,7 @@ TEST(Regression, DetachedSourceAnswersWhatThePeerNeverConfirmed) {
   p.node(0).hold_disk = false;
   p.run();
   p.cut();
-  release(p, 0);
+  p.release(0);
   p.advance(Duration::seconds(30));
   EXPECT_TRUE(p.answer(0, w).has_value());
   EXPECT_TRUE(p.answer(0, v).has_value());

@@ -229,6 +229,13 @@ void Pair::advance(Duration d) {
   }
 }
 
+void Pair::release(int n) {
+  Node& x = node(n);
+  x.hold_disk = false;
+  for (; !x.held.empty(); x.held.erase(x.held.begin())) x.inputs.push_back(x.held.front());
+  run();
+}
+
 Refusal Pair::command(int n, Command c) {
   c.id = next_command_++;
   node(n).inputs.push_back(c);

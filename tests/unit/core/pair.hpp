@@ -38,6 +38,10 @@ struct Node {
   std::uint64_t boot_id = 1;
 };
 
+inline Command verb(Verb v) {
+  return {0, v};
+}
+
 class Pair {
  public:
   explicit Pair(Policy policy = {}, std::uint64_t size = 16u << 20);
@@ -53,6 +57,7 @@ class Pair {
   void run();                // until nothing is left to do at this instant
   void advance(Duration d);  // lets deadlines pass in steps
   Refusal command(int n, Command c);
+  void release(int n);  // ends hold_disk: what was held completes
 
   // Write `sectors` sectors of `tag` at sector `at`; the request id. run() carries it out.
   RequestId write(int n, std::uint64_t at, std::uint64_t sectors, std::uint64_t tag, bool fua = false);

@@ -6,17 +6,6 @@
 namespace twinblock::core::testing {
 namespace {
 
-Command verb(Verb v) {
-  return {0, v};
-}
-
-void release(Pair& p, int n) {
-  Node& x = p.node(n);
-  x.hold_disk = false;
-  for (; !x.held.empty(); x.held.erase(x.held.begin())) x.inputs.push_back(x.held.front());
-  p.run();
-}
-
 // A write of the source whose local completion is outstanding, and which the peer has stable: after a link
 // loss no bit tells of it. `error`: what the local disk will say.
 RequestId slow_local_write(Pair& p, int error) {
@@ -44,7 +33,7 @@ TEST(ThirdReview, LocalErrorDuringTheHandshakeIsNotForgotten) {
     p.cut();
     p.allowed_ = true;
     for (int i = 0; i < rounds; ++i) p.round();
-    release(p, 0);
+    p.release(0);
     p.connect();
     p.advance(Duration::seconds(60));
     const RequestId r = p.read(0, 0, 8);
@@ -76,7 +65,7 @@ TEST(ThirdReview, OldWriteThatFailsAtAFollowerIsADiskFailure) {
   p.advance(Duration::seconds(1));
   p.connect();
   p.advance(Duration::seconds(5));
-  release(p, 0);
+  p.release(0);
   p.advance(Duration::seconds(60));
   EXPECT_TRUE(p.node(0).data[0] == 9u || p.status(0).replica == ReplicaState::failed)
       << "A is " << static_cast<int>(p.status(0).replica) << ", B believes it is "
@@ -251,7 +240,7 @@ TEST(ThirdReview, DetachedSourceWithAFullQueueGoesOn) {
   std::vector<RequestId> w;
   for (std::uint64_t i = 0; i < 4; ++i) w.push_back(p.write(0, i * 8192, 100, 20 + i));
   p.run();
-  release(p, 1);
+  p.release(1);
   p.advance(Duration::seconds(30));
   for (const RequestId r : w) EXPECT_EQ(p.answer(0, r), Status::ok);
   p.advance(Duration::seconds(600));
@@ -342,7 +331,7 @@ TEST(ThirdReview, SwitchoverThatLosesTheLinkIsNoSuccess) {
   p.node(0).inputs.push_back(Command{1000, Verb::switchover});
   p.run();
   p.cut();
-  release(p, 0);
+  p.release(0);
   p.advance(Duration::seconds(60));
   EXPECT_TRUE(p.answer(0, w).has_value());
   EXPECT_NE(p.node(0).commands[1000], Refusal::none)
@@ -430,7 +419,7 @@ TEST(ThirdReview, OldWriteThatFailsInALaterTenure) {
   p.advance(Duration::seconds(2));
   EXPECT_NE(p.status(0).replica, ReplicaState::uptodate);
   EXPECT_NE(p.command(0, verb(Verb::switchover)), Refusal::none);
-  release(p, 0);
+  p.release(0);
   p.advance(Duration::seconds(10));
   EXPECT_EQ(p.status(1).role, Role::source);
   EXPECT_EQ(p.status(0).replica, ReplicaState::failed);
@@ -459,7 +448,7 @@ TEST(ThirdReview, AReadThatEndsAfterTheDiskFailedIsNotAnsweredFromIt) {
   for (auto& [id, content] : p.buffers_) {
     if (content.size() == 8 && content[0] == 9u) content.assign(8, 1);  // what the read under way brings
   }
-  release(p, 0);
+  p.release(0);
   p.advance(Duration::seconds(5));
   EXPECT_EQ(p.answer(0, r), Status::ok);
   EXPECT_EQ(p.read_data(0, r)[0], 9u);

@@ -317,9 +317,6 @@ void put_back(Pair& p, int n, const Backup& b) {
   p.node(n).area = b.area;
   p.node(n).data = b.data;
 }
-Command verb(Verb v) {
-  return {0, v};
-}
 void settle(Pair& p) {
   p.advance(Duration::seconds(1));
 }

@@ -6,17 +6,6 @@
 namespace twinblock::core::testing {
 namespace {
 
-Command verb(Verb v) {
-  return {0, v};
-}
-
-void release(Pair& p, int n) {
-  Node& x = p.node(n);
-  x.hold_disk = false;
-  for (; !x.held.empty(); x.held.erase(x.held.begin())) x.inputs.push_back(x.held.front());
-  p.run();
-}
-
 bool has_sent(Pair& p, int n, wire::Type t) {
   for (const wire::Header& h : p.node(n).sent) {
     if (h.type == t) return true;
@@ -52,7 +41,7 @@ TEST(FourthReview, RepairThatFailsAtAFollowerIsADiskFailure) {
   p.connect();
   p.advance(Duration::seconds(5));
   ASSERT_EQ(p.status(1).redundancy, 2);
-  release(p, 0);
+  p.release(0);
   p.advance(Duration::seconds(600));
   EXPECT_EQ(p.status(0).replica, ReplicaState::failed);
   EXPECT_EQ(p.status(1).redundancy, 1) << "ten minutes later the source still counts two copies";
@@ -90,7 +79,7 @@ TEST(FourthReview, WritesWhileTheSessionIsPreparedDoNotAbort) {
     if (i % 4 != 3) continue;
     for (; !a.held.empty(); a.held.erase(a.held.begin())) a.inputs.push_back(a.held.front());
   }
-  release(p, 0);
+  p.release(0);
   p.advance(Duration::seconds(30));
   EXPECT_EQ(p.node(0).data, p.node(1).data);
 }
@@ -158,7 +147,7 @@ TEST(FourthReview, WhatSyncAcknowledgedIsStableBeforeTheFirstAnswerAhead) {
   for (int i = 0; i < 1000 && !p.answer(0, x).has_value(); ++i) p.round();
   EXPECT_EQ(p.answer(0, x), Status::ok);
   EXPECT_GT(a.flushes, flushes);
-  release(p, 1);
+  p.release(1);
 }
 
 // P1: under sync after async, with a write always under way: as soon as answers are like sync again, the
@@ -310,7 +299,7 @@ TEST(FourthReview, AFrozenSourceMeetsItsPeerAgain) {
   p.advance(Duration::milliseconds(500));
   EXPECT_EQ(p.status(0).verdict_rule, 63);
   p.cut();
-  release(p, 0);
+  p.release(0);
   p.advance(Duration::seconds(1));
   for (int i = 0; i < 60; ++i) {
     p.connect();
@@ -359,7 +348,7 @@ TEST(FourthReview, AFullResyncBeginsWithAFlushOfTheSource) {
   p.run();
   EXPECT_FALSE(has_sent(p, 0, wire::Type::session_start));
   EXPECT_NE(p.status(1).replica, ReplicaState::inconsistent);
-  release(p, 0);
+  p.release(0);
   p.advance(Duration::seconds(5));
   EXPECT_TRUE(has_sent(p, 0, wire::Type::session_start));
   EXPECT_EQ(p.status(1).replica, ReplicaState::uptodate);
@@ -379,9 +368,9 @@ TEST(FourthReview, AModeChangeWhileAnswersWaitIsNoLivelock) {
   Command c = verb(Verb::set_policy);
   c.policy.mode = Mode::sync;
   for (int n = 0; n < 2; ++n) EXPECT_EQ(p.command(n, c), Refusal::none);
-  release(p, 0);
+  p.release(0);
   EXPECT_FALSE(p.answer(0, w).has_value());  // not at the peer yet
-  release(p, 1);
+  p.release(1);
   p.advance(Duration::seconds(1));
   EXPECT_EQ(p.answer(0, w), Status::ok);
 }
