@@ -51,7 +51,9 @@ Result<Chosen> choose_superblock(std::span<const std::byte> area) {
   const auto& [a, b] = copies;
   if (!readable(a) && !readable(b)) return any_magic(area) ? errc::superblocks_bad : errc::no_metadata;
   if (contradict(a, b)) return errc::superblocks_bad;
-  const bool take_b = readable(b) && (!readable(a) || b.sequence > a.sequence);
+  // Of two with one sequence the one in a newer format counts: whoever wrote it knows more than we do.
+  const bool b_newer = b.sequence > a.sequence || (b.sequence == a.sequence && b.error);
+  const bool take_b = readable(b) && (!readable(a) || b_newer);
   const SuperblockCopy& best = take_b ? b : a;
   if (best.error) return best.error;
   if (!best.superblock.geometry.validate()) return errc::bad_geometry;

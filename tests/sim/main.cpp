@@ -106,6 +106,7 @@ int main(int argc, char** argv) {
       named = Named::play;
     } else if (flag == "--prove") {
       named = Named::prove;
+      if (i + 1 < argc && argv[i + 1][0] != '-') scenario = argv[++i];
     } else if (flag == "--matrix") {
       named = Named::matrix;
     } else if (flag == "--jobs") {

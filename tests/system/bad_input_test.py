@@ -386,6 +386,46 @@ def test_peers_that_talk_nonsense(d):
         p.compare()
 
 
+def test_a_stale_process_plays_its_connection_again(d):
+    """Row 40: every byte that the source once said, from the hello to the writes, said again by somebody else: beside the
+    living session, and while there is none. It costs at most the connection; nothing of it is applied."""
+    with pair(d, "peer_timeout_s = 2", size=SIZE) as p:
+        p.create()
+        p.alpha.cli("disconnect", "data")
+        p.beta.wait_state(peer_link="connecting")
+        p.relay.tape = bytearray()
+        p.alpha.cli("connect", "data")
+        p.wait_synced(p.alpha)
+        h = p.alpha.handle()
+        for block in range(64):
+            h.pwrite(b"old!" * 1024, block * 4096)
+        h.flush()
+        tape = bytes(p.relay.tape)
+        p.relay.tape = None
+        assert tape.count(b"old!" * 1024) == 64, "the tape lacks what was written"
+        for block in range(64):
+            h.pwrite(b"new!" * 1024, block * 4096)
+        h.flush()
+        disk = p.beta.disk.read_bytes()
+        for cut in (len(tape), tape.index(b"old!" * 1024), 200):
+            talk(p.beta_port, tape[:cut])
+            h.pwrite(b"more" * 1024, 8 << 20)  # the source has an answer, with its target or without
+            p.wait_synced(p.alpha)
+        p.alpha.cli("disconnect", "data")
+        p.beta.wait_state(peer_link="connecting")
+        talk(p.beta_port, tape)
+        status = p.beta.status()  # the tape ends with a refusal
+        assert status["role"] == "target" and status["replica"] == "consistent", status
+        now = p.beta.disk.read_bytes()
+        assert now[:8 << 20] == disk[:8 << 20], "old writes were applied again"
+        p.alpha.cli("connect", "data")
+        p.wait_synced(p.alpha)
+        assert h.pread(4096, 0) == b"new!" * 1024
+        h.flush()
+        h.shutdown()
+        p.compare()
+
+
 # --- clients ---
 
 REQUEST, REPLY = 0x25609513, 0x67446698

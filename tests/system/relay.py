@@ -33,6 +33,7 @@ class Relay:
         self.delay_s = 0.0
         self.closing = False
         self.dropped = None                     # set once all connections are down, if somebody waits for it
+        self.tape = None                        # a bytearray: what the dialling side says is kept in it as well
         self.pipes = []
         self.wake_read, self.wake_write = os.pipe()
         self.thread = threading.Thread(target=self._serve, daemon=True)
@@ -141,6 +142,8 @@ class Relay:
         except OSError:
             data = b""
         if data:
+            if pipe.forward and self.tape is not None:
+                self.tape += data
             pipe.waiting.append((time.monotonic() + self.delay_s, memoryview(data)))
             pipe.bytes += len(data)
             if not self.delay_s:
