@@ -380,10 +380,10 @@ struct Mirror::Impl {
   bool degrade_wanted_ = false;
   bool degrade_running_ = false;
   Metadata::Ticket ahead_ticket_ = 0;
-  bool ahead_opening_ = false;     // ahead_after_ is not stable here yet
-  bool ahead_held_ = false;        // some answers wait for acked_ahead to change
-  std::uint64_t ahead_after_ = 0;  // the last number before the first async write
-  std::uint64_t ahead_last_ = 0;   // the last number that was answered ahead
+  bool ahead_opening_ = false;       // ahead_after_ is not stable here yet
+  bool ahead_held_ = false;          // some answers wait for acked_ahead to change
+  std::uint64_t ahead_after_ = 0;    // the last number before the first async write
+  std::uint64_t ahead_last_ = 0;     // the last number that was answered ahead
   std::uint64_t prepare_flush_ = 0;  // ticket of the local flush that a session waits for
   bool degrade_fact_ = false;        // the peer lacks writes that were answered ahead of it (async)
   // "The peer lacks something" was written down with the right to write alone. Not so after a restart, or

@@ -179,6 +179,60 @@ def test_switchover_and_back(d):
         p.compare()
 
 
+def test_roles_swapped_in_the_middle_of_a_resync(d):
+    """Row 67: half a copy is neither served nor promoted, however it is asked for; once it is whole, it may be."""
+    need_nbd()
+    slow = "resync_rate_bytes_per_s_min = 1048576\nresync_rate_bytes_per_s_max = 1048576\npeer_timeout_s = 2"
+    with pair(d, slow, size=32 * MIB) as p:
+        p.create()
+        p.beta.kill()
+        p.alpha.wait_state(redundancy=1)
+        wrote = write_some(p.alpha, 21, count=400, size=32 * MIB)
+        p.beta.start()
+        p.alpha.wait_state(state="Resyncing")
+        p.beta.wait_state(replica="inconsistent")
+        for node, verb, why in ((p.alpha, "switchover", "resync"), (p.beta, "switchover", "resync"),
+                                (p.beta, "promote", "the peer is source")):
+            refused = node.cli(verb, "data", check=False)
+            assert refused.returncode == 3 and why in refused.stdout, (node.name, verb, refused.stdout)
+        assert p.alpha.status()["role"] == "source" and p.beta.status()["replica"] == "inconsistent"
+        check_readable(p.alpha, wrote)    # served all the time
+        p.alpha.kill()
+        p.beta.wait_state(peer_link="connecting")
+        for options in ([], ["--confirm-dead", "alpha"]):
+            refused = p.beta.cli("promote", "data", *options, check=False)
+            assert refused.returncode == 3 and "incomplete" in refused.stdout, refused.stdout
+        p.alpha.start()
+        p.alpha.wait_state(role="source", state="Resyncing")
+        p.alpha.cli("set", "data", "resync_rate_bytes_per_s_max=0")
+        p.wait_synced(p.alpha)
+        p.alpha.cli("switchover", "data")
+        p.wait_synced(p.beta)
+        check_readable(p.beta, wrote)
+        p.compare()
+
+
+def test_link_cut_around_the_end_of_a_resync(d):
+    """Row 43: wherever the last messages get lost, the next meeting ends it, partially and for good."""
+    need_nbd()
+    with pair(d, "peer_timeout_s = 2", size=16 * MIB) as p:
+        p.create()
+        rng = random.Random(43)
+        for _ in range(10):
+            p.relay.cut()
+            p.alpha.wait_state(redundancy=1)
+            write_some(p.alpha, rng.random(), count=8, size=16 * MIB)
+            seen = len(p.alpha.process.log.read_text())
+            p.relay.flow()
+            wait_for("the resync to begin",
+                     lambda seen=seen: "session.started" in p.alpha.process.log.read_text()[seen:])
+            p.relay.stall([rng.choice(["forward", "back"])])
+            p.relay.flap()
+            p.relay.flow()
+            p.wait_synced(p.alpha)
+        p.compare()
+
+
 def test_connected_clients_are_not_cut_off_unasked(d):
     need_nbd()
     import nbd

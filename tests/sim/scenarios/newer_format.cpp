@@ -18,8 +18,8 @@ void set_version(Script& s, unsigned which, std::uint32_t version) {
 
 }  // namespace
 
-TWINBLOCK_SCENARIO(newer_format, "the metadata was written by a newer version", "bits_not_set_on_link_loss", "no_bump",
-                   "needs_a_version_of_our_own") {
+TWINBLOCK_SCENARIO(newer_format, "the metadata was written by a newer version", "bits_not_set_on_link_loss",
+                   "no_bump", "needs_a_version_of_our_own") {
   for (unsigned which = 1; which <= 3; ++which) {
     c.at("copies " + std::to_string(which));
     c.play([&](Script& s) {
@@ -27,7 +27,8 @@ TWINBLOCK_SCENARIO(newer_format, "the metadata was written by a newer version", 
       s.load(10);
       s.drain();
       s.kill(s.b);
-      set_version(s, which, bitmap::layout::kFormatVersion + (c.sabotaged("needs_a_version_of_our_own") ? 0 : 1));
+      set_version(s, which,
+                  bitmap::layout::kFormatVersion + (c.sabotaged("needs_a_version_of_our_own") ? 0 : 1));
       const std::vector<std::byte> before = s.b.meta.area();
       const auto recovered = bitmap::recover(s.b.meta.area());
       // A copy of our own format beside it is older, or is the torn half of the downgrade: nobody guesses.
