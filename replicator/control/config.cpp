@@ -58,7 +58,7 @@ constexpr std::string_view kTcpForm = "\"HOST:PORT\" or \"[IPV6]:PORT\"";
 constexpr std::string_view kNbdForm = "\"unix:/PATH\" (at most 107 characters) or \"tcp:HOST:PORT\"";
 
 constexpr std::array<std::string_view, 2> kRootKeys{"node", "mirror"};
-constexpr std::array<std::string_view, 4> kLocalKeys{"name", "state_dir", "control", "http"};
+constexpr std::array<std::string_view, 5> kLocalKeys{"name", "state_dir", "control", "http", "realtime"};
 constexpr std::array<std::string_view, 6> kNodeKeys{"name", "disk", "metadata", "replication", "mode", "nbd"};
 
 int line_of(const toml::node& node) {
@@ -202,6 +202,12 @@ class ConfigReader {
       if (!config_.http) {
         report(line_of(*table->get("http")), "node.http", '"' + *http + "\" is not an address", kTcpForm);
       }
+    }
+    if (const toml::node* realtime = table->get("realtime")) {
+      if (const auto* flag = realtime->as_boolean())
+        config_.realtime = flag->get();
+      else
+        report(line_of(*realtime), "node.realtime", "must be true or false", "true, false");
     }
   }
 

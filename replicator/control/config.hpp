@@ -88,6 +88,7 @@ struct Config {
   std::string state_dir{"/var/lib/twinblock"};
   std::string control{kDefaultControlSocket};
   std::optional<TcpAddress> http;  // the read-only API and /metrics; none: not served
+  bool realtime = false;           // the data thread runs under SCHED_FIFO (engine/process.hpp)
   std::vector<MirrorConfig> mirrors;
 };
 

@@ -67,7 +67,9 @@ Engine::Engine(control::Config config, control::EventRing& events)
 
 Result<std::unique_ptr<Engine>> Engine::create(control::Config config, control::EventRing& events) {
   std::unique_ptr<Engine> engine{new Engine{std::move(config), events}};
-  auto shard = Shard::create({});
+  ShardOptions options;
+  options.realtime = engine->config_.realtime;
+  auto shard = Shard::create(options);
   if (!shard) return shard.error();
   engine->shard_ = std::move(*shard);
   engine->worker_ = std::make_unique<Worker>();

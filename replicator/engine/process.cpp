@@ -1,6 +1,7 @@
 #include "replicator/engine/process.hpp"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -64,6 +65,15 @@ void harden_memory() {
   if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) {
     control::log_warning("process.io_flusher", "not marked as an I/O flusher",
                          {{"reason", std::strerror(errno)}});
+  }
+}
+
+void schedule_realtime() {
+  sched_param parameters{};
+  parameters.sched_priority = 1;
+  if (const int error = pthread_setschedparam(pthread_self(), SCHED_FIFO, &parameters); error != 0) {
+    control::log_warning("process.realtime", "the data thread is not scheduled in real time",
+                         {{"reason", std::strerror(error)}});
   }
 }
 

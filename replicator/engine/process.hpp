@@ -18,6 +18,12 @@ void block_signals();
 // locks the memory and marks the process an I/O flusher. Logs what the system refuses, and goes on.
 void harden_memory();
 
+// The calling thread runs under SCHED_FIFO, priority 1. A data path that needs a page to free pages (the
+// kernel's buffers of a TCP connection, while what is to be freed is swap on our own device) then gets it
+// from the reserve that Linux keeps for real-time tasks; an ordinary thread would wait for itself. Logs what
+// the system refuses, and goes on.
+void schedule_realtime();
+
 // A name for this boot of the machine (/proc/sys/kernel/random/boot_id, hashed): the same for every process
 // until the next boot, so that a daemon that was killed is told from a machine that lost its disk's cache. 0:
 // unknown.

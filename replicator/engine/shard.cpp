@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "replicator/control/log.hpp"
+#include "replicator/engine/process.hpp"
 #include "transport/ring/faults.hpp"
 
 namespace twinblock::engine {
@@ -32,6 +33,7 @@ ring::ArenaOptions arena_options(ByteCount size) {
 
 Result<std::unique_ptr<Shard>> Shard::create(const ShardOptions& options) {
   std::unique_ptr<Shard> shard{new Shard};
+  shard->realtime_ = options.realtime;
   auto loop = ring::Loop::create({});
   if (!loop) return loop.error();
   shard->loop_ = std::move(*loop);
@@ -64,6 +66,7 @@ Shard::~Shard() {
 void Shard::start_thread() {
   thread_ = std::thread{[this] {
     pthread_setname_np(pthread_self(), "tb-shard");
+    if (realtime_) schedule_realtime();
     mail_watch_->start(mailbox_.event_fd());
     loop_->run();
     mail_watch_->stop();

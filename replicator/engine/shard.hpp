@@ -15,6 +15,7 @@ namespace twinblock::engine {
 
 struct ShardOptions {
   ByteCount arena_size{128u << 20};
+  bool realtime = false;  // schedule_realtime()
 };
 
 // What log, events and status say where a fault layer is at work.
@@ -56,6 +57,7 @@ class Shard {
   ring::Mailbox<Task> mailbox_{1024};
   std::unique_ptr<ring::EventWatch> mail_watch_;
   ring::MethodOp<&Shard::on_last> last_op_{this};
+  bool realtime_ = false;
   std::thread thread_;
 };
 

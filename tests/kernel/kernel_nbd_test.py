@@ -14,8 +14,8 @@ FSCK = {"ext4": ("e2fsck", "-f", "-n"), "xfs": ("xfs_repair", "-n", "-f")}
 NBD_FLAGS = "for f in write_cache fua; do cat /sys/block/nbd0/queue/$f; done"
 
 
-def attach(guest, daemon):
-    job = guest.python("nbd.py", "attach", daemon.nbd, "data", 0)
+def attach(guest, daemon, *timeout_s):
+    job = guest.python("nbd.py", "attach", daemon.nbd, "data", 0, *timeout_s)
     job.wait_line("attached")
     return job
 

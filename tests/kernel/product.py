@@ -7,6 +7,7 @@ from vm import PATIENCE, wait_for
 CONFIG = """
 [node]
 name = "{name}"
+realtime = {realtime}
 state_dir = "/var/lib/twinblock/{name}"
 control = "/run/{name}.sock"
 
@@ -103,10 +104,10 @@ class Daemon:
         return self.cli("metadata", "dump", "data")
 
 
-def configure(places, settings=""):
+def configure(places, settings="", realtime="false"):
     """Configuration texts by name. `places`: by name {disk, meta, address}."""
     fields = {f"{name}_{key}": value for name, place in places.items() for key, value in place.items()}
-    return {name: CONFIG.format(name=name, settings=settings, **fields) for name in NAMES}
+    return {name: CONFIG.format(name=name, settings=settings, realtime=realtime, **fields) for name in NAMES}
 
 
 def create(alpha, beta):

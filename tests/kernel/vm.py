@@ -456,7 +456,7 @@ def die_with_parent():
 
 
 @contextlib.contextmanager
-def guests(directory, names, disks, network=False):
+def guests(directory, names, disks, network=False, memory_mib=768):
     """Machines named by `names`, each with files of its own of the given sizes as disks; up when the block begins."""
     image()  # built, or the test skipped, before anything else is made
     made = []
@@ -471,7 +471,7 @@ def guests(directory, names, disks, network=False):
             if network:
                 other = names[1 - names.index(name)]
                 wires = (pathlib.Path(directory) / f"{name}.net", pathlib.Path(directory) / f"{other}.net")
-            made.append(Guest(directory, name, files, wires))
+            made.append(Guest(directory, name, files, wires, memory_mib))
         begun = time.monotonic()
         for guest in made:
             guest.start()

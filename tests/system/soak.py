@@ -24,7 +24,7 @@ from harness import MIB, wait_for
 SIZE = 48 * MIB
 SECTORS = SIZE // register.SECTOR
 CLIENTS = 3
-SETTINGS = "hot_extents = 8\npeer_timeout_s = 2\ndisk_timeout_s = 4\n"
+SETTINGS = "hot_extents = 8\npeer_timeout_s = 2\ndisk_timeout_s = 12\n"
 ANSWER_LIMIT_S = 60.0
 MEMORY_MAX = 4096 * MIB   # of this script: libnbd keeps a little of every asynchronous request, gigabytes in an hour
 SYNCED = {"role": "source", "state": "Source", "redundancy": 2, "peer_link": "connected", "peer_dirty_bytes": 0}

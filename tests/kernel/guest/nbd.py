@@ -1,7 +1,9 @@
 """The NBD protocol as far as the tests in a guest need it, and the kernel's side of it over netlink.
 
-  nbd.py attach SOCKET EXPORT INDEX    /dev/nbdINDEX on the export; prints `attached`, and each time that the kernel says
-                                       that the connection is dead makes a new one: `reconnected`. Until it is killed
+  nbd.py attach SOCKET EXPORT INDEX [SECONDS]
+                                       /dev/nbdINDEX on the export; prints `attached`, and each time that the kernel says
+                                       that the connection is dead makes a new one: `reconnected`. Until it is killed.
+                                       SECONDS: how long a request may take (10)
   nbd.py detach INDEX
 
 nbd-client can neither set how long the kernel keeps the requests of a dead connection, nor give a device that is in
@@ -124,14 +126,14 @@ def sockets(connection):
     return attribute(ATTR_SOCKETS | NESTED, one)
 
 
-def attach(path, export, index):
+def attach(path, export, index, timeout_s=REQUEST_TIMEOUT_S):
     number, group = family()
     connection, size, flags = connect(path, export)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16) as news:
         news.bind((0, 0))
         news.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
         netlink(number, CMD_CONNECT, u32(ATTR_INDEX, index) + u64(ATTR_SIZE, size) + u64(ATTR_BLOCK_SIZE, 4096) +
-                u64(ATTR_TIMEOUT, REQUEST_TIMEOUT_S) + u64(ATTR_DEAD_TIMEOUT, DEAD_TIMEOUT_S) +
+                u64(ATTR_TIMEOUT, timeout_s) + u64(ATTR_DEAD_TIMEOUT, DEAD_TIMEOUT_S) +
                 u64(ATTR_SERVER_FLAGS, flags) + sockets(connection))
         connection.close()
         print("attached", flush=True)
@@ -158,7 +160,7 @@ def main(verb, *arguments):
     if verb == "detach":
         netlink(family()[0], CMD_DISCONNECT, u32(ATTR_INDEX, int(arguments[0])))
     elif verb == "attach":
-        attach(arguments[0], arguments[1], int(arguments[2]))
+        attach(arguments[0], arguments[1], *(int(a) for a in arguments[2:]))
 
 
 if __name__ == "__main__":
