@@ -186,6 +186,11 @@ bool Mirror::Impl::pump_promote() {
         return true;
       }
       if (!local_flush_done(promote_.flush_ticket) || !sequences_ready()) return false;
+      if (negotiating()) {  // the peer has come meanwhile and knows more: as in stage 0
+        role_ = Role::target;
+        promote_.stage = 0;
+        return true;
+      }
       // The session may have ended, or another round begun, while we flushed.
       if (const Refusal why = promote_refusal(promote_.confirm_dead, promote_.force); why != Refusal::none) {
         abort_promote(why);
