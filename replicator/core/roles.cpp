@@ -513,6 +513,8 @@ void Mirror::Impl::depose(std::uint64_t term) {
   export_open_ = false;
   frozen_ = degrade_wanted_ = degrade_fact_ = false;
   sb().was_source = false;
+  // Written down though this handshake may come to nothing: the next term taken here has to be above it.
+  sb().term_seen = std::max(sb().term_seen, Term{term});
   if (peer().data == PeerData::lacks) peer().data = PeerData::maybe_current;  // of a generation that is past
   degrade_ticket_ = meta_.superblock_changed();
   emit(ExportState{false});

@@ -429,7 +429,8 @@ void Mirror::Impl::note_peer_terms() {
   const bool stale = later && proof && has_disk && peer_state_.term_own > sb().term_seen.value();
   if (!news && !stale) return;
   if (stale) peer().data = PeerData::maybe_current;
-  if (news && !acting_source() && !promote_.active) sb().term_seen = Term{peer_state_.term_seen};
+  // Also while a promotion begins: its term will be above. (One that has its term was given up for this one.)
+  if (news && !acting_source()) sb().term_seen = Term{peer_state_.term_seen};
   degrade_ticket_ = meta_.superblock_changed();
 }
 

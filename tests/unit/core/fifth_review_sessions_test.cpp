@@ -36,5 +36,34 @@ TEST(FifthReview, APromotionUnderWayHeedsThePeerThatComesBack) {
   EXPECT_EQ(p.node(0).data, p.node(1).data);
 }
 
+// DESIGN §1, P12: a term is greater than any seen before, also than one that was heard of in a handshake
+// which came to nothing; else the source is deposed by the older term of a peer that is back from the dead.
+TEST(FifthReview, TheNextTermIsAboveTheOneThatDeposed) {
+  Policy policy;
+  policy.after_restart = AfterRestart::target;
+  Pair p{policy};
+  p.make_source(0);
+  p.cut();
+  p.write(0, 0, 8, 10);
+  p.advance(Duration::milliseconds(10));
+  ASSERT_EQ(p.command(1, confirmed()), Refusal::none);
+  p.write(1, 64, 8, 20);
+  p.advance(Duration::milliseconds(10));
+  p.connect();
+  p.advance(Duration::milliseconds(10));
+  ASSERT_EQ(p.status(0).refusal, Refusal::split_brain);
+  ASSERT_EQ(p.status(0).role, Role::target);
+  const Term theirs = p.status(1).term_own;
+  p.crash(1);
+  p.crash(0);
+  p.boot(0);
+  ASSERT_EQ(p.command(0, confirmed()), Refusal::none);
+  EXPECT_GT(p.status(0).term_own, theirs);
+  p.boot(1);
+  p.connect();
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.status(0).role, Role::source);
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
