@@ -65,5 +65,30 @@ TEST(FifthReview, TheNextTermIsAboveTheOneThatDeposed) {
   EXPECT_EQ(p.status(0).role, Role::source);
 }
 
+// P9: an up-to-date target with a live session is promotable; also if the source was demoted while it was
+// still being filled.
+TEST(FifthReview, ASourceDemotedDuringTheResyncIsNoSourceForItsPeer) {
+  Pair p;
+  p.make_source(0);
+  p.cut();
+  for (std::uint64_t n = 0; n < 4; ++n) p.write(0, n * 8192, 8, 10);
+  p.advance(Duration::milliseconds(10));
+  p.node(1).hold_disk = true;
+  p.connect();
+  p.advance(Duration::milliseconds(10));
+  ASSERT_EQ(p.status(1).replica, ReplicaState::inconsistent);
+  p.node(0).inputs.push_back(Command{1000, Verb::demote});
+  p.run();
+  p.release(1);
+  p.advance(Duration::seconds(2));
+  ASSERT_EQ(p.node(0).commands[1000], Refusal::none);
+  ASSERT_EQ(p.status(0).role, Role::target);
+  ASSERT_EQ(p.status(1).replica, ReplicaState::uptodate);
+  EXPECT_EQ(p.command(1, verb(Verb::promote)), Refusal::none);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.status(1).role, Role::source);
+  EXPECT_EQ(p.status(1).redundancy, 2);
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
