@@ -81,7 +81,7 @@ PeerRecord decode_peer(Checked& in, std::uint32_t slot) {
   peer.incarnation = in.u64(layout::kPeerIncarnation, base);
   peer.base_generation = GenerationId{in.u64(layout::kPeerBaseGeneration, base)};
   peer.stable_sequence = SequenceNumber{in.u64(layout::kPeerStableSequence, base)};
-  peer.data = in.enumeration(layout::kPeerData, PeerData::handed_over, base);
+  peer.data = in.enumeration(layout::kPeerData, PeerData::lacked, base);
   peer.needs_full = in.flag(layout::kPeerNeedsFull, base);
   peer.session = {in.u64(layout::kSessionCount, session), in.u64(layout::kSessionId, session)};
   peer.session_common = {in.u64(layout::kSessionCommonCount, session),

@@ -50,6 +50,8 @@ const char* name(PeerData d) {
       return "lacks";
     case PeerData::handed_over:
       return "handed_over";
+    case PeerData::lacked:
+      return "lacked";
   }
   return "?";
 }

@@ -26,6 +26,7 @@ enum class PeerData : std::uint8_t {
   maybe_current = 1,  // may hold everything: it may be promoted, so we may not write alone without P7
   lacks = 2,          // it certainly lacks something of our current generation
   handed_over = 3,    // it was source, demoted cleanly and said so, and has not taken a term since
+  lacked = 4,         // as `lacks`, but it was source since: no proof that nobody has more, still a fact
 };
 
 enum class GenerationCause : std::uint8_t { created = 0, degraded = 1, forced = 2, resolved = 3, rewind = 4 };

@@ -517,7 +517,7 @@ void Mirror::Impl::depose(std::uint64_t term) {
   sb().was_source = false;
   // Written down though this handshake may come to nothing: the next term taken here has to be above it.
   sb().term_seen = std::max(sb().term_seen, Term{term});
-  if (peer().data == PeerData::lacks) peer().data = PeerData::maybe_current;  // of a generation that is past
+  if (peer().data == PeerData::lacks) peer().data = PeerData::lacked;
   degrade_ticket_ = meta_.superblock_changed();
   emit(ExportState{false});
   event(EventKind::deposed, Refusal::peer_took_term, term);

@@ -355,7 +355,8 @@ void Mirror::Impl::send_state() {
   b.term_seen = s.term_seen.value();
   b.history = my_history();
   b.base_for_you = peer().base_generation.value();
-  b.data_of_you = static_cast<std::uint8_t>(degrade_fact_ ? PeerData::lacks : peer().data);
+  const bool lacks = degrade_fact_ || peer().data == PeerData::lacked;  // to decide() the fact counts
+  b.data_of_you = static_cast<std::uint8_t>(lacks ? PeerData::lacks : peer().data);
   b.needs_full = peer().needs_full;
   b.your_identity = peer().identity;
   b.session = {peer().session.count, peer().session.id};
@@ -420,7 +421,8 @@ void Mirror::Impl::heed_term(const wire::StateBody& theirs) {
 }
 
 // A later tenure of the peer ends what we knew of it: it may have written, so neither "it lacks something"
-// nor "it handed over" is a proof for us any more (P9).
+// nor "it handed over" is a proof for us any more (P9). That we have what it never got stays true, and may be
+// the only sign of it (rows 42 and 53).
 void Mirror::Impl::note_peer_terms() {
   const bool later = peer_state_.term_own > sb().term_own.value();
   const bool proof = peer().data == PeerData::lacks || peer().data == PeerData::handed_over;
@@ -428,7 +430,7 @@ void Mirror::Impl::note_peer_terms() {
   const bool news = peer_state_.term_seen > sb().term_seen.value();
   const bool stale = later && proof && has_disk && peer_state_.term_own > sb().term_seen.value();
   if (!news && !stale) return;
-  if (stale) peer().data = PeerData::maybe_current;
+  if (stale) peer().data = peer().data == PeerData::lacks ? PeerData::lacked : PeerData::maybe_current;
   // Also while a promotion begins: its term will be above. (One that has its term was given up for this one.)
   if (news && !acting_source()) sb().term_seen = Term{peer_state_.term_seen};
   degrade_ticket_ = meta_.superblock_changed();

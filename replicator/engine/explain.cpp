@@ -40,6 +40,8 @@ std::string_view word(bitmap::PeerData data) {
       return "lacks";
     case bitmap::PeerData::handed_over:
       return "handed-over";
+    case bitmap::PeerData::lacked:
+      return "lacked";
   }
   return "?";
 }
@@ -69,6 +71,8 @@ std::string_view sentence(bitmap::PeerData data) {
       return "lacks writes that are here";
     case bitmap::PeerData::handed_over:
       return "handed the source role over in order; nothing is missing here";
+    case bitmap::PeerData::lacked:
+      return "lacks writes that are here, and was source since";
   }
   return "?";
 }

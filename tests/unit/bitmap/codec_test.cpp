@@ -197,7 +197,7 @@ TEST(SuperblockCodec, ValuesOutOfRangeMakeTheBlockBad) {
       {"resync active", layout::kResyncActive.offset, 1, 2},
       {"resync from", layout::kResyncFrom.offset, 1, 8},
       {"resolution", layout::kResolution.offset, 1, 3},
-      {"peer data", peer + layout::kPeerData.offset, 1, 4},
+      {"peer data", peer + layout::kPeerData.offset, 1, 5},
       {"peer needs full", peer + layout::kPeerNeedsFull.offset, 1, 2},
       {"generation cause", generation + layout::kGenerationCause.offset, 1, 5},
       {"generation count", layout::kGenerationCount.offset, 4, 34},

@@ -90,5 +90,77 @@ TEST(FifthReview, ASourceDemotedDuringTheResyncIsNoSourceForItsPeer) {
   EXPECT_EQ(p.status(1).redundancy, 2);
 }
 
+// P10, row 53: the disk of a source fails that was alone, and the operator promotes its peer. What the
+// damaged disk alone has is not overwritten by itself, not at the second handshake either, when the peer's
+// later tenure is on record.
+void lone_disk_fails(bool peer_writes, bool still_source) {
+  Pair p;
+  p.make_source(0);
+  p.cut();
+  const RequestId w = p.write(0, 0, 8, 10);
+  p.advance(Duration::milliseconds(10));
+  ASSERT_EQ(p.answer(0, w), Status::ok);
+  p.node(0).fail_flushes = 5;
+  p.flush(0);
+  p.run();
+  if (!still_source) p.crash(0);
+  ASSERT_EQ(p.command(1, confirmed()), Refusal::none);
+  if (peer_writes) p.write(1, 64, 8, 20);
+  p.advance(Duration::seconds(1));
+  p.node(0).fail_flushes = 0;
+  for (int n = 0; n < 4; ++n) {
+    if (p.node(0).mirror == nullptr) p.boot(0);
+    p.connect();
+    p.advance(Duration::seconds(10));
+    ASSERT_EQ(p.node(0).data[0], 10u) << "handshake " << n;
+    EXPECT_NE(p.status(0).refusal, Refusal::none);
+    EXPECT_FALSE(p.status(0).promotable);
+    p.crash(0);
+  }
+  p.boot(0);
+  p.connect();
+  p.advance(Duration::seconds(1));
+  ASSERT_EQ(p.command(0, verb(Verb::resolve_discard)), Refusal::none);  // the way out
+  p.connect();
+  p.advance(Duration::seconds(10));
+  EXPECT_EQ(p.node(0).data, p.node(1).data);
+}
+TEST(FifthReview, ADamagedLoneCopyWaitsForADecision) {
+  lone_disk_fails(true, false);
+}
+TEST(FifthReview, ADamagedLoneCopyWaitsForADecisionAlsoIfThePeerWroteNothing) {
+  lone_disk_fails(false, false);
+}
+TEST(FifthReview, ADamagedLoneCopyOfADeposedSourceWaitsForADecision) {
+  lone_disk_fails(true, true);
+}
+
+// The same in a split brain: the disk fails when its node has been deposed.
+TEST(FifthReview, ADiskThatFailsInASplitBrainIsNotOverwritten) {
+  Pair p;
+  p.make_source(0);
+  p.cut();
+  p.write(0, 0, 8, 10);
+  p.advance(Duration::milliseconds(10));
+  ASSERT_EQ(p.command(1, confirmed()), Refusal::none);
+  p.write(1, 64, 8, 20);
+  p.advance(Duration::milliseconds(10));
+  p.connect();
+  p.advance(Duration::seconds(1));
+  ASSERT_EQ(p.status(0).refusal, Refusal::split_brain);
+  ASSERT_EQ(p.command(0, confirmed()), Refusal::none);
+  p.node(0).fail_flushes = 5;
+  p.flush(0);
+  p.run();
+  p.crash(0);
+  p.node(0).fail_flushes = 0;
+  p.boot(0);
+  p.connect();
+  p.advance(Duration::seconds(10));
+  EXPECT_EQ(p.status(0).refusal, Refusal::no_good_copy);
+  EXPECT_EQ(p.node(0).data[0], 10u);
+  EXPECT_EQ(p.node(1).data[64], 20u);
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
