@@ -226,9 +226,12 @@ Verdict restored(const NodeView& a, const NodeView& b, bool a_old, bool b_old) {
   if (effective_source(old.state, good.state) || disk(good.state) == DiskState::inconsistent) {
     return refuse(41, Refusal::rolled_back);
   }
-  if (knows(good.state, current(old.state))) return resync(42, good, old, true);
-  // It went on by itself after it was restored.
   const bool mixture = disk(old.state) == DiskState::inconsistent;
+  // Put back to a time when it was alone, it goes on alone, and names no new generation for that.
+  const bool lacks = static_cast<PeerData>(old.state.data_of_you) == PeerData::lacks;
+  const bool wrote_unnamed = lacks && old.state.term_own != 0 && !mixture;
+  if (knows(good.state, current(old.state)) && !wrote_unnamed) return resync(42, good, old, true);
+  // It went on by itself after it was restored.
   Verdict v = mixture ? with_inconsistent(a, b) : diverged(a, b);
   v.full = v.kind == VerdictKind::resync;
   return v;

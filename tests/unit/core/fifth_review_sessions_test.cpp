@@ -162,5 +162,55 @@ TEST(FifthReview, ADiskThatFailsInASplitBrainIsNotOverwritten) {
   EXPECT_EQ(p.node(1).data[64], 20u);
 }
 
+// P10: a source is put back to a time when it was alone. It believes that its peer lacks something, so it
+// goes on alone, acknowledges, and makes no generation for that: nothing is overwritten before a decision.
+TEST(FifthReview, ACopyPutBackToItsTimeAloneIsASplitBrain) {
+  for (const bool peer_was_source : {false, true}) {
+    Pair p;
+    p.make_source(0);
+    p.cut();
+    p.write(0, 0, 8, 10);
+    p.advance(Duration::seconds(1));
+    const std::vector<std::byte> area = p.node(0).area;
+    const std::vector<std::uint64_t> data = p.node(0).data;
+    p.connect();
+    p.advance(Duration::seconds(12));
+    p.write(0, 64, 8, 11);
+    p.advance(Duration::seconds(12));
+    if (peer_was_source) {
+      ASSERT_EQ(p.command(1, verb(Verb::switchover)), Refusal::none);
+      p.write(1, 256, 8, 13);
+      p.advance(Duration::seconds(12));
+    }
+    p.crash(0);
+    p.node(0).area = area;
+    p.node(0).data = data;
+    p.allowed_ = false;
+    p.boot(0);
+    p.advance(Duration::seconds(1));
+    ASSERT_EQ(p.status(0).role, Role::source);
+    const RequestId w = p.write(0, 128, 8, 12);
+    p.advance(Duration::seconds(1));
+    ASSERT_EQ(p.answer(0, w), Status::ok);
+    p.policy_.after_restart = AfterRestart::target;
+    for (int n = 0; n < 4; ++n) {
+      p.connect();
+      p.advance(Duration::seconds(1));
+      EXPECT_EQ(p.node(0).data[128], 12u) << n;
+      EXPECT_EQ(p.node(1).data[64], 11u) << n;
+      p.crash(0);
+      p.boot(0);
+    }
+    p.connect();
+    p.advance(Duration::seconds(1));
+    EXPECT_EQ(p.status(0).refusal, Refusal::split_brain);
+    ASSERT_EQ(p.command(0, verb(Verb::resolve_discard)), Refusal::none);
+    p.connect();
+    p.advance(Duration::seconds(10));
+    EXPECT_EQ(p.node(0).data[64], 11u);
+    EXPECT_EQ(p.node(0).data, p.node(1).data);
+  }
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
