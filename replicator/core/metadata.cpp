@@ -32,6 +32,7 @@ Metadata::Metadata(bitmap::Recovered recovered, NodeIndex peer)
   log_rewrites_ = recovered.all_hot || recovered.bad_log_records > 0 ? bitmap::kIntentRecords
                   : recovered.hot.empty()                            ? 0
                                                                      : 1;
+  name_recovered(recovered);
   const std::size_t first = peer_.value() * pages_.size();
   for (std::size_t i = 0; i < pages_.size(); ++i) {
     const std::uint64_t sequence = recovered.page_sequences.empty() ? 0 : recovered.page_sequences[first + i];
@@ -43,6 +44,26 @@ Metadata::Metadata(bitmap::Recovered recovered, NodeIndex peer)
   const std::uint64_t top = *std::max_element(page_sequences_.begin(), page_sequences_.end());
   for (std::size_t i = 0; i < pages_.size(); ++i) {
     if (page_sequences_[i] == 0) page_sequences_[i] = top + (std::uint64_t{1} << 32);
+  }
+}
+
+// The pages that the log relies on when it forgets what it held. All pages are written at the start, and a
+// record has room for the 64 newest only. An unreadable ring is rewritten as a whole, and names as many as it
+// can.
+void Metadata::name_recovered(const bitmap::Recovered& recovered) {
+  if (log_rewrites_ == 0) return;
+  std::vector<bool> relied(pages_.size(), log_rewrites_ > 1);
+  if (log_rewrites_ == 1) {
+    recovered_hot_ = recovered.hot;
+    const std::uint64_t per_extent = superblock.geometry.regions_per_extent();
+    for (const ExtentIndex e : recovered_hot_) {
+      const std::uint64_t first = e.value() * per_extent;
+      const std::uint64_t last = std::min(first + per_extent, dirty.region_count()) - 1;
+      for (std::uint64_t p = first / bitmap::kPageBits; p <= last / bitmap::kPageBits; ++p) relied[p] = true;
+    }
+  }
+  for (std::size_t i = 0; i < relied.size(); ++i) {
+    if (relied[i]) unnamed_pages_.push_back(i);
   }
 }
 
@@ -132,8 +153,13 @@ void Metadata::pump(Outputs& out) {
   if (pages_wanted()) emit_pages(out);
   if (!record_in_flight_ && relied_record_due()) emit_record(out);
   if (!record_in_flight_ && log_rewrites_ > 0 && log_rewrites_allowed_) {
-    --log_rewrites_;
+    const bool last = unnamed_pages_.size() <= bitmap::kReliedPagesMax || recovered_hot_.empty();
+    if (last) {
+      recovered_hot_.clear();
+      --log_rewrites_;
+    }
     emit_record(out);
+    if (log_rewrites_ == 0) unnamed_pages_.clear();
   }
   if (!record_in_flight_ && intents.changed() && (record_wanted_ || intents.waiting_for_record()))
     emit_record(out);
@@ -153,6 +179,8 @@ void Metadata::emit_record(Outputs& out) {
   record.log_sequence = ++log_sequence_;
   const std::size_t n = intents.begin_record(record_extents_);
   record.hot = std::span{record_extents_}.first(n);
+  if (!recovered_hot_.empty()) record.hot = recovered_hot_;  // nothing else is hot before the log forgot it
+  name_next_pages();
   record.relied = relied_;
   relied_submitted_ = relied_count_;
   encode_intent_record(record, superblock, record_buffer_);
@@ -185,18 +213,31 @@ void Metadata::emit_pages(Outputs& out) {
     page_buffer_used_[b] = true;
     page_of_buffer_[b] = i;
     sequence_of_buffer_[b] = ++page_sequences_[i];
-    const bitmap::PageIndex index{static_cast<std::uint32_t>(peer_.value() * pages_.size() + i)};
+    const bitmap::PageIndex index = page_index(i);
     encode_page(index, sequence_of_buffer_[b], dirty, superblock, page_buffers_[b]);
     ++in_flight_;
     out.push_back(MetaWrite{op_id(Kind::page, b), superblock.geometry.page(index).value(), page_buffers_[b]});
   }
 }
 
-void Metadata::note_page_durable(std::size_t i, std::uint64_t sequence) {
-  const bitmap::PageIndex index{static_cast<std::uint32_t>(peer_.value() * pages_.size() + i)};
+// As many as one record has room for. REQUIRES: all pages are durable.
+void Metadata::name_next_pages() {
+  for (std::size_t n = 0; n < bitmap::kReliedPagesMax && !unnamed_pages_.empty(); ++n) {
+    const std::size_t i = unnamed_pages_.back();
+    unnamed_pages_.pop_back();
+    name_page(i, page_sequences_[i]);
+  }
+}
+
+void Metadata::name_page(std::size_t i, std::uint64_t sequence) {
+  const bitmap::PageIndex index = page_index(i);
   std::erase_if(relied_, [&](const bitmap::ReliedPage& r) { return r.page == index; });
   if (relied_.size() == bitmap::kReliedPagesMax) relied_.erase(relied_.begin());
   relied_.push_back({index, sequence});
+}
+
+void Metadata::note_page_durable(std::size_t i, std::uint64_t sequence) {
+  name_page(i, sequence);
   ++relied_count_;
   if (relied_count_ - relied_submitted_ >= bitmap::kReliedPagesMax / 2) relied_wanted_ = relied_count_;
 }

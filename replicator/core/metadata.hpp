@@ -59,8 +59,9 @@ class Metadata {
     return !intents.changed() && !record_in_flight_ && !record_wanted_ && log_rewrites_ == 0 &&
            !relied_record_due();
   }
-  // After recovery, once the bits of what was hot are durable: the log may forget it. A ring with unreadable
-  // records is written over completely, or they would make everything hot again at the next start.
+  // After recovery, once the bits of what was hot are durable: the log may forget it, in the record that names
+  // the last of the pages with these bits. A ring with unreadable records is written over completely, or they
+  // would make everything hot again at the next start.
   void forget_recovered_log() { log_rewrites_allowed_ = true; }
 
   // Emits writes that may go now. Called at the end of a turn, so that one record serves the whole turn.
@@ -98,6 +99,12 @@ class Metadata {
   void emit_record(Outputs& out);
   void emit_pages(Outputs& out);
   void note_page_durable(std::size_t i, std::uint64_t sequence);
+  void name_recovered(const bitmap::Recovered& recovered);
+  void name_next_pages();
+  void name_page(std::size_t i, std::uint64_t sequence);
+  [[nodiscard]] bitmap::PageIndex page_index(std::size_t i) const {
+    return bitmap::PageIndex{static_cast<std::uint32_t>(peer_.value() * pages_.size() + i)};
+  }
   [[nodiscard]] bool relied_record_due() const {
     return log_rewrites_allowed_ && relied_submitted_ < relied_wanted_;
   }
@@ -115,6 +122,8 @@ class Metadata {
   bool record_wanted_ = false;
   std::uint32_t log_rewrites_ = 0;
   bool log_rewrites_allowed_ = false;
+  std::vector<ExtentIndex> recovered_hot_;  // goes on being named until the pages with its bits are
+  std::vector<std::size_t> unnamed_pages_;  // pages of the start that no record names yet
   std::array<std::byte, std::size_t{2} * bitmap::kBlockSize> record_buffer_{};
   std::vector<ExtentIndex> record_extents_;
   std::vector<bitmap::ReliedPage> relied_;  // recently written pages, oldest first

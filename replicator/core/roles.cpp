@@ -489,8 +489,8 @@ void Mirror::Impl::tell_demoted() {
     demote_.stage = 4;
     return;
   }
-  // A peer in the middle of its resync is told, too, and not waited for: it would go on believing in a source,
-  // and never be promoted in this session. A proof it is to those only that are up to date.
+  // A peer in the middle of its resync is told, too, and not waited for: it would go on believing in a
+  // source, and never be promoted in this session. A proof it is to those only that are up to date.
   demote_.stage = 3;
   demote_.deadline = now_ + policy().peer_timeout * 2;
   send(wire::Type::demoted, 0, static_cast<std::uint8_t>(demote_.take_over ? wire::kTakeOver : 0));
