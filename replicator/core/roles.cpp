@@ -17,6 +17,7 @@ void Mirror::Impl::on_command(const Command& in) {
         promote_.command = in.id;  // it was about to resume by itself: the operator asks for the same
         promote_.confirm_dead = in.confirm_dead;
         promote_.force = in.force;
+        if (in.confirm_dead || in.force) alone_granted_ = !streaming();
         return;
       }
       if (promote_.active || role_ != Role::target) return finish_command(in.id, Refusal::busy);
@@ -139,6 +140,8 @@ void Mirror::Impl::begin_promote(CommandId id, bool confirm_dead, bool force) {
   promote_.confirm_dead = confirm_dead;
   promote_.force = force;
   promote_.deadline = now_ + policy().peer_timeout * 4;
+  // From now on, so that a hello ends it (on_hello()), however far the promotion is.
+  if (confirm_dead || force) alone_granted_ = !streaming();
   again_ = true;
 }
 
@@ -148,6 +151,7 @@ void Mirror::Impl::abort_promote(Refusal why) {
     sb().was_source = false;
     meta_.superblock_changed();
   }
+  if (promote_.confirm_dead || promote_.force) alone_granted_ = false;
   const CommandId id = promote_.command;
   promote_ = {};
   role_ = Role::target;
@@ -262,7 +266,7 @@ void Mirror::Impl::persist_promotion() {
 
 void Mirror::Impl::become_source() {
   const CommandId id = promote_.command;
-  if ((promote_.confirm_dead || promote_.force) && !streaming()) alone_granted_ = true;
+  if (streaming()) alone_granted_ = false;
   promote_ = {};
   role_ = Role::source;
   export_open_ = true;

@@ -252,5 +252,41 @@ TEST(FifthReview, ALostPageOfTheStartIsNoticedOnALargeDisk) {
   }
 }
 
+// P7: whoever was confirmed dead and says hello before the promotion ends lives: the right to write alone,
+// where the policy asks for one, is gone like that of any other confirmation.
+TEST(FifthReview, AConfirmationEndsWithTheHelloOfTheDead) {
+  int lived = 0;
+  for (int rounds = 0; rounds < 6; ++rounds) {
+    Policy policy;
+    policy.write_alone = WriteAlone::fenced;
+    policy.after_restart = AfterRestart::target;
+    Pair p{policy};
+    p.make_source(1);
+    p.cut();
+    p.crash(1);
+    p.boot(1);
+    Command c = confirmed();
+    c.id = 1000;
+    p.node(0).inputs.push_back(c);
+    for (int i = 0; i < rounds; ++i) p.round();
+    p.allowed_ = true;
+    bool heard = false;
+    for (int i = 0; i < 10 && !heard; ++i) {
+      for (const Input& in : p.node(0).inputs) heard = heard || std::holds_alternative<MessageIn>(in);
+      heard = heard && p.status(0).role == Role::promoting;
+      p.round();
+    }
+    p.cut();
+    p.advance(Duration::milliseconds(100));
+    if (!heard || p.status(0).role != Role::source) continue;
+    ++lived;
+    const RequestId w = p.write(0, 0, 8, 10);
+    p.advance(Duration::milliseconds(100));
+    EXPECT_FALSE(p.answer(0, w).has_value()) << rounds;
+    EXPECT_TRUE(p.status(0).frozen) << rounds;
+  }
+  EXPECT_GT(lived, 0);
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
