@@ -126,7 +126,8 @@ void add_asking_verbs(CLI::App& app, Arguments& args) {
   add_verb(app, args, "explain", "why the mirror is as it is, and what each side would lose");
   auto* events = app.add_subcommand("events", "what happened, newest last");
   events->add_flag("--follow", args.follow, "print further events as they happen");
-  events->add_option("--since", args.since, "only events with a greater number");
+  events->add_option("--since", args.since,
+                     "only events with a greater number; numbers begin at 1 when the daemon starts");
   auto* metadata = app.add_subcommand("metadata", "the metadata of a replica");
   metadata->require_subcommand(1);
   add_verb(*metadata, args, "dump", "print superblock, intent log and bitmap summary");

@@ -32,7 +32,10 @@ std::uint64_t EventRing::append(Event event) {
 EventBatch EventRing::since(std::uint64_t since, std::size_t limit) const {
   EventBatch batch;
   const std::lock_guard lock{mutex_};
-  if (since > last_) since = 0;
+  if (since > last_) {
+    batch.next = last_;
+    return batch;
+  }
   const std::uint64_t oldest = last_ - events_.size() + 1;  // the next number if there are none
   if (oldest > since + 1) batch.lost = oldest - since - 1;
   const std::uint64_t first = std::max(oldest, since + 1);

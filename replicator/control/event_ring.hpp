@@ -24,8 +24,9 @@ class EventRing {
   // oldest one when full. Returns the number.
   std::uint64_t append(Event event);
 
-  // Events with a sequence greater than `since`, oldest first, at most `limit`. A `since` from the future
-  // (a daemon that restarted) starts over at the oldest.
+  // Events with a sequence greater than `since`, oldest first, at most `limit`. Nothing is greater than a
+  // `since` beyond the newest: no events, and a `next` below it, which tells a reader that kept the number
+  // that the daemon has restarted and numbers anew.
   [[nodiscard]] EventBatch since(std::uint64_t since, std::size_t limit = kEventBatchMax) const;
 
   // The greatest number given so far; 0: none.

@@ -188,7 +188,7 @@ struct Event {
 
 struct EventBatch {
   std::vector<Event> events;  // ascending
-  std::uint64_t next{};       // ask `since=next` for what follows
+  std::uint64_t next{};       // ask `since=next` for what follows; below the `since` asked for: numbered anew
   std::uint64_t lost{};       // events after `since` that the ring had already dropped
   friend bool operator==(const EventBatch&, const EventBatch&) = default;
 };

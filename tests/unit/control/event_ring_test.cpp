@@ -28,11 +28,16 @@ TEST(EventRing, NumbersWithoutGapsAndKeepsTheNewest) {
   EXPECT_EQ(ring.since(5).next, 5u);
 }
 
-TEST(EventRing, AFutureNumberMeansThatTheDaemonRestarted) {
+TEST(EventRing, NothingIsGreaterThanANumberFromTheFuture) {
   EventRing ring{8};
   EXPECT_EQ(ring.since(100).next, 0u);
   ring.append(event_of("x"));
-  EXPECT_EQ(ring.since(100).events.size(), 1u);
+  EXPECT_TRUE(ring.since(100).events.empty());
+  EXPECT_EQ(ring.since(100).lost, 0u);
+  // Whoever kept the number over a restart of the daemon sees it go back, and goes on from there.
+  EXPECT_EQ(ring.since(100).next, 1u);
+  ring.append(event_of("y"));
+  EXPECT_EQ(ring.since(1).events.size(), 1u);
 }
 
 TEST(EventRing, LimitIsContinuedByNext) {
