@@ -116,11 +116,19 @@ std::vector<std::string> config_differences(const std::vector<ConfigField>& here
         std::find_if(fields.begin(), fields.end(), [&](const auto& f) { return f.field == name; });
     return found == fields.end() ? std::string{"nothing"} : '"' + found->value + '"';
   };
+  // A node's key that has no value of its own follows the mirror's: the file has that difference once.
+  const auto follows = [&](const std::string& name, const std::string& mine, const std::string& other) {
+    const std::size_t dot = name.find("].");
+    if (dot == std::string::npos) return false;
+    const std::string of_mirror = name.substr(dot + 2);
+    return of_mirror != "name" && value_in(here, of_mirror) == mine && value_in(there, of_mirror) == other;
+  };
   std::vector<std::string> differences;
   for (const auto& field : here) {
     const std::string other = value_in(there, field.field);
     const std::string mine = '"' + field.value + '"';
-    if (mine != other) differences.push_back(field.field + ": here " + mine + ", there " + other);
+    if (mine == other || follows(field.field, mine, other)) continue;
+    differences.push_back(field.field + ": here " + mine + ", there " + other);
   }
   for (const auto& field : there) {
     if (value_in(here, field.field) != "nothing") continue;

@@ -73,7 +73,8 @@ std::string reason_of(const core::MirrorSnapshot& s, const control::MirrorConfig
   if (s.refusal != core::Refusal::none) {
     const RefusalText& text = refusal_text(s.refusal);
     if (s.refusal == core::Refusal::config_differs && !facts.config_difference.empty()) {
-      return "the configuration differs from the peer's: " + facts.config_difference;
+      return "the configuration differs from the peer's: " + facts.config_difference +
+             "; next: make the [[mirror]] tables equal, then: systemctl restart twinblock";
     }
     return for_mirror(text.message, config.name, peer) +
            "; next: " + for_mirror(text.next_step, config.name, peer);

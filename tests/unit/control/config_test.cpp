@@ -305,6 +305,22 @@ TEST(ConfigDigest, ADifferenceNamesTheField) {
               ::testing::Contains("name: here \"data\", there nothing"));
 }
 
+TEST(ConfigDigest, ADifferenceIsNamedOnce) {
+  const MirrorConfig here = parse_config(kGood, "t", "alpha").config->mirrors[0];
+  MirrorConfig there = here;
+  there.mode = Mode::kAsync;  // of the mirror, and so towards both nodes
+  using ::testing::ElementsAre;
+  EXPECT_THAT(config_differences(mirror_wide_fields(here), mirror_wide_fields(there)),
+              ElementsAre("mode: here \"sync\", there \"async\""));
+  there.nodes[1].mode = Mode::kMemsync;  // a difference of its own
+  EXPECT_THAT(
+      config_differences(mirror_wide_fields(here), mirror_wide_fields(there)),
+      ElementsAre("mode: here \"sync\", there \"async\"", "node[1].mode: here \"sync\", there \"memsync\""));
+  there.mode = Mode::kSync;
+  EXPECT_THAT(config_differences(mirror_wide_fields(here), mirror_wide_fields(there)),
+              ElementsAre("node[1].mode: here \"sync\", there \"memsync\""));
+}
+
 TEST(ConfigSet, AppliesByTheRulesOfTheFile) {
   MirrorConfig mirror = parse_config(kGood, "t", "alpha").config->mirrors[0];
   EXPECT_FALSE(apply_settings(mirror, {{"mode", "async"}}));

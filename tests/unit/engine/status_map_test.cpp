@@ -113,7 +113,9 @@ TEST(RunningStatus, ADifferentConfigurationIsNamed) {
   s.refusal = core::Refusal::config_differs;
   RunningFacts facts = wanted();
   facts.config_difference = "mode: here \"sync\", there \"async\"";
-  EXPECT_NE(running_status(s, {}, config(), facts).reason.find("mode: here"), std::string::npos);
+  const auto reason = running_status(s, {}, config(), facts).reason;
+  EXPECT_NE(reason.find("mode: here"), std::string::npos);
+  EXPECT_NE(reason.find("next: "), std::string::npos);
 }
 
 TEST(RunningStatus, AStartIsNoDisconnectionAndALostPeerGetsANextStep) {
