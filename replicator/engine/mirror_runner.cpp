@@ -315,7 +315,9 @@ nbd::ExportInfo MirrorRunner::info() const {
   info.features.rotational = backing_.data->properties().rotational;
   if (!export_open_) {
     info.refusal = "mirror " + mirror() + " is not source on this node; connect to the source (perhaps " +
-                   plan_.peer_name + "), or promote this node: twinblock promote " + mirror();
+                   plan_.peer_name + ")";
+    const bool hopeless = core_.snapshot().promote_refusal == core::Refusal::no_peer_data;
+    if (!hopeless) info.refusal += ", or promote this node: twinblock promote " + mirror();
   }
   return info;
 }

@@ -62,6 +62,26 @@ bool differs(const core::MirrorSnapshot& s) {
          s.replica == core::ReplicaState::outdated;
 }
 
+// Who looks at a target without a link after a failure wants to know whether this copy may go on, and is not
+// sent to a command that can only refuse.
+std::string without_peer(const core::MirrorSnapshot& s, const std::string& mirror, const std::string& peer) {
+  const std::string there =
+      " when " + peer + " is connected; next: twinblock status " + mirror + " on " + peer;
+  switch (s.promote_refusal) {
+    case core::Refusal::no_peer_data:
+      return "; this copy was never filled: that begins" + there;
+    case core::Refusal::replica_inconsistent:
+      return "; this copy is incomplete: its resync goes on" + there;
+    case core::Refusal::replica_outdated:
+      return "; this copy is known to be old: it is brought up to date" + there;
+    case core::Refusal::peer_may_have_more:
+    case core::Refusal::async_may_lose:
+      return "; if " + peer + " is lost: twinblock promote " + mirror;
+    default:
+      return {};
+  }
+}
+
 std::string reason_of(const core::MirrorSnapshot& s, const control::MirrorConfig& config,
                       const RunningFacts& facts, control::MirrorState state) {
   const std::string& peer = config.peer_node().name;
@@ -87,9 +107,7 @@ std::string reason_of(const core::MirrorSnapshot& s, const control::MirrorConfig
   if (!facts.link_wanted) return "disconnected by hand; next: twinblock connect " + config.name;
   if (!facts.link_up) {
     std::string text = "no link to " + peer + (facts.link_error.empty() ? "" : " (" + facts.link_error + ")");
-    // Who looks here after a failure wants to know whether this copy may go on.
-    if (s.role == core::Role::target && s.promote_refusal != core::Refusal::none)
-      text += "; if " + peer + " is lost: twinblock promote " + config.name;
+    if (s.role == core::Role::target) text += without_peer(s, config.name, peer);
     return text;
   }
   if (state == control::MirrorState::kResyncing && s.replica == core::ReplicaState::inconsistent) {

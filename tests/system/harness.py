@@ -241,6 +241,18 @@ class Node:
             raise AssertionError(f"{error}\nlast status: {json.dumps(self.last, indent=1)}\n"
                                  f"{self.process.tail()}") from None
 
+    def export_refusal(self):
+        """The sentence that a client gets which asks for the export of a target."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(str(self.nbd))
+            s.recv(18, socket.MSG_WAITALL)
+            go = bytes(4) + bytes(2)   # default export, no info requests
+            s.sendall(b"\0\0\0\x03" + b"IHAVEOPT" + (7).to_bytes(4, "big") + len(go).to_bytes(4, "big") + go)
+            header = s.recv(20, socket.MSG_WAITALL)
+            text = s.recv(int.from_bytes(header[16:20], "big"), socket.MSG_WAITALL).decode()
+            assert header[12:16] == bytes.fromhex("80000002"), header
+            return text
+
     def handle(self):
         """A libnbd handle, connected."""
         import nbd  # Debian's python3-libnbd; not everywhere

@@ -69,14 +69,7 @@ def test_killed_daemons_lose_no_cache(d):
 def test_target_refuses_clients_with_a_sentence(d):
     with pair(d) as p:
         p.create()
-        s = socket.socket(socket.AF_UNIX)
-        s.connect(str(p.beta.nbd))
-        s.recv(18, socket.MSG_WAITALL)
-        go = bytes(4) + bytes(2)   # default export, no info requests
-        s.sendall(b"\0\0\0\x03" + b"IHAVEOPT" + (7).to_bytes(4, "big") + len(go).to_bytes(4, "big") + go)
-        header = s.recv(20, socket.MSG_WAITALL)
-        text = s.recv(int.from_bytes(header[16:20], "big"), socket.MSG_WAITALL).decode()
-        assert header[12:16] == bytes.fromhex("80000002"), header
+        text = p.beta.export_refusal()
         assert "not source" in text and "twinblock promote data" in text, text
 
 

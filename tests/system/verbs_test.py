@@ -151,6 +151,25 @@ def test_set_holds_and_shows(d):
         p.wait_synced(p.alpha)
 
 
+def test_a_target_that_was_never_filled_says_what_it_waits_for(d):
+    with pair(d) as p:
+        beta = p.beta.start()
+        beta.cli("create", "data", "--size", str(p.size))
+        beta.cli("up", "data")
+        reason = beta.wait_state(peer_link="connecting", replica="inconsistent")["reason"]
+        assert "never filled" in reason and "status data on alpha" in reason and "promote" not in reason, reason
+        refused = beta.cli("promote", "data", check=False)
+        assert refused.returncode == REFUSED and "never filled" in refused.stdout, refused.stdout
+        text = beta.export_refusal()
+        assert "not source" in text and "promote" not in text, text
+        alpha = p.alpha.start()
+        alpha.cli("create", "data", "--source", "--size", str(p.size))
+        alpha.cli("up", "data")
+        alpha.cli("promote", "data")
+        p.wait_synced(alpha)
+        p.compare()
+
+
 def test_dump_and_explain(d):
     need_nbd()
     with pair(d) as p:

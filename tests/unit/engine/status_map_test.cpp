@@ -136,6 +136,22 @@ TEST(RunningStatus, AStartIsNoDisconnectionAndALostPeerGetsANextStep) {
   EXPECT_EQ(running_status(s, {}, config(), facts).reason, "no link to beta");
 }
 
+TEST(RunningStatus, ACopyThatCannotBePromotedIsNotToldTo) {
+  auto s = healthy_source();
+  s.role = core::Role::target;
+  s.replica = core::ReplicaState::inconsistent;
+  s.link = core::LinkState::down;
+  for (const auto [refusal, why] : {std::pair{core::Refusal::no_peer_data, "never filled"},
+                                    std::pair{core::Refusal::replica_inconsistent, "incomplete"},
+                                    std::pair{core::Refusal::replica_outdated, "known to be old"}}) {
+    s.promote_refusal = refusal;
+    const auto reason = running_status(s, {}, config(), wanted()).reason;
+    EXPECT_EQ(reason.find("promote"), std::string::npos) << reason;
+    EXPECT_NE(reason.find(why), std::string::npos) << reason;
+    EXPECT_NE(reason.find("next: twinblock status data on beta"), std::string::npos) << reason;
+  }
+}
+
 TEST(EventOf, GenerationsAreHexadecimalAndCausesAreWords) {
   core::Event event{};
   event.kind = core::EventKind::generation_new;
