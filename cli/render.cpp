@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <ctime>
 #include <vector>
@@ -189,8 +190,11 @@ std::string render_progress(const control::ResyncProgress& progress, const Style
                            : std::min(1.0, static_cast<double>(progress.done_bytes) /
                                                static_cast<double>(progress.total_bytes));
   std::array<char, 16> percent{};
-  // Rounded down: 100 % is said only of what is complete.
-  std::snprintf(percent.data(), percent.size(), "%3d %%", static_cast<int>(share * 100));
+  // Rounded down: 100 % is said only of what is complete. The first percents of a large mirror take long.
+  if (share < 0.1)
+    std::snprintf(percent.data(), percent.size(), "%.1f %%", std::floor(share * 1000) / 10);
+  else
+    std::snprintf(percent.data(), percent.size(), "%3d %%", static_cast<int>(share * 100));
   const std::string eta = progress.eta_s ? control::human_seconds(*progress.eta_s) : std::string{"?"};
   std::string tail = std::string{percent.data()} + "  " + control::human_size(progress.done_bytes) + " of " +
                      control::human_size(progress.total_bytes) + "  " +

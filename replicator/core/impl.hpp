@@ -84,6 +84,7 @@ struct SentPiece {
   bitmap::RegionRun run;
   std::uint64_t sequence = 0;
   std::uint64_t flush_ticket = 0;  // local flush that makes our side stable
+  Instant sent_at;
 };
 
 struct Mirror::Impl {
@@ -258,6 +259,8 @@ struct Mirror::Impl {
   [[nodiscard]] bool application_active() const;
   void set_resync_rate();
   [[nodiscard]] bool resync_has_room() const;
+  [[nodiscard]] std::uint64_t piece_regions() const;
+  void secure_pieces();
   bool pass_ended();
   bool start_piece(bitmap::RegionRun run);
   void read_piece(OpIndex i);
@@ -311,6 +314,7 @@ struct Mirror::Impl {
   [[nodiscard]] ReplicaState replica_state() const;
   [[nodiscard]] ReplicaState peer_replica_state() const;
   [[nodiscard]] LinkState link_state() const;
+  [[nodiscard]] std::uint64_t copied_bytes() const;
   [[nodiscard]] bool idle() const;
 
   [[nodiscard]] bitmap::Superblock& sb() { return meta_.superblock; }

@@ -64,19 +64,40 @@ bool Mirror::Impl::pump_demand() {
   return go;
 }
 
+// What a slow resync takes at once is seen to move, and is earned in a second.
+std::uint64_t Mirror::Impl::piece_regions() const {
+  const std::uint64_t region_size = sb().geometry.region_size;
+  const ResyncRate::Limits limits{policy().resync_rate_bytes_per_s_min, policy().resync_rate_bytes_per_s_max};
+  const std::uint64_t rate = ResyncRate::rate(limits, application_active());
+  const std::uint64_t bytes = rate == 0 ? kPieceMax.value() : std::min(rate, kPieceMax.value());
+  return std::max<std::uint64_t>(bytes / region_size, 1);
+}
+
+// A pass may take hours, and a link that is lost takes all back that is not stable on both sides: now and
+// then it is made so.
+void Mirror::Impl::secure_pieces() {
+  if (sent_pieces_.empty() || stability_wanted_) return;
+  const SentPiece& oldest = sent_pieces_.front();
+  const bool asked = oldest.sequence <= flush_point_sent_ && oldest.flush_ticket <= flush_wanted_;
+  const bool due = sent_pieces_.size() >= 128 || now_ - oldest.sent_at >= config_.intent_age_max;
+  if (due && !asked) ask_stability();
+}
+
 bool Mirror::Impl::pump_resync() {
   bool progress = pump_clear();
   if (!resync_may_start() || resync_end_sent_) return progress;
   if (now_ < resync_error_until_ && resync_error_until_ != Instant::never()) return progress;
   resync_error_until_ = resync_retry_at_ = Instant::never();
   set_resync_rate();
+  secure_pieces();
   progress |= pump_demand();
   const std::uint64_t region_size = sb().geometry.region_size;
+  const std::uint64_t piece_max = piece_regions();
   const bool active = application_active();
   const std::uint32_t limit =
       active ? std::max(config_.resync_pieces_max / 4, 1u) : config_.resync_pieces_max;
   while (pieces_ < limit && resync_has_room()) {
-    const auto run = meta_.dirty.next_dirty(RegionIndex{resync_cursor_}, kPieceMax.value() / region_size);
+    const auto run = meta_.dirty.next_dirty(RegionIndex{resync_cursor_}, piece_max);
     if (!run) return pass_ended() || progress;
     if (!resync_rate_.may_go()) {
       // Or earlier, when the application falls silent.
@@ -91,7 +112,6 @@ bool Mirror::Impl::pump_resync() {
     resync_cursor_ = piece.first.value() + piece.count;
     progress |= start_piece(piece);
   }
-  if (sent_pieces_.size() >= 128 && !stability_wanted_ && flush_point_sent_ <= peer_stable_) ask_stability();
   return progress;
 }
 
@@ -227,7 +247,7 @@ void Mirror::Impl::send_piece(OpIndex i, bool zero) {
   h.length = length;
   send_header(h, zero ? 0 : op.buffer);
   (zero ? resync_counters_.zero_bytes : resync_counters_.sent_bytes) += length;
-  sent_pieces_.push({regions_out(op.range), h.sequence, flush_started_ + 1});
+  sent_pieces_.push({regions_out(op.range), h.sequence, flush_started_ + 1, now_});
 }
 
 bool Mirror::Impl::pump_clear() {

@@ -49,6 +49,15 @@ LinkState Mirror::Impl::link_state() const {
   return link_ != 0 ? LinkState::connecting : LinkState::down;
 }
 
+// Of what counts as dirty: the peer has it, and only that both sides are stable is missing.
+std::uint64_t Mirror::Impl::copied_bytes() const {
+  std::uint64_t regions = 0;
+  for (std::size_t n = 0; n < sent_pieces_.size(); ++n) {
+    if (sent_pieces_[n].sequence <= peer_applied_) regions += sent_pieces_[n].run.count;
+  }
+  return regions * sb().geometry.region_size;
+}
+
 // Nothing under way on disk, in the metadata or in the stream.
 bool Mirror::Impl::idle() const {
   return attached_ && disk_in_flight_ == 0 && meta_.settled() && waiting_.empty() && ring_.empty() &&
@@ -83,8 +92,8 @@ MirrorSnapshot Mirror::Impl::snapshot() const {
   s.dirty_bytes = meta_.dirty.dirty_count() * sb().geometry.region_size;
   s.hot_extents = meta_.intents.used_count();
   s.resync_total_bytes = resync_active_ ? resync_total_bytes_ : 0;
-  const std::uint64_t left = std::min(s.dirty_bytes, s.resync_total_bytes);
-  s.resync_done_bytes = s.resync_total_bytes - left;
+  const std::uint64_t left = s.dirty_bytes - std::min(copied_bytes(), s.dirty_bytes);
+  s.resync_done_bytes = s.resync_total_bytes - std::min(left, s.resync_total_bytes);
   s.resync_counters = resync_counters_;
   s.queue_bytes = queue_bytes_;
   if (in_stream_ && unapplied_messages_ > 0) {

@@ -35,7 +35,7 @@ struct MirrorSnapshot {
   std::uint64_t dirty_bytes = 0;            // the peer may differ here (regions with bits)
   std::uint64_t hot_extents = 0;
   std::uint64_t resync_total_bytes = 0;
-  std::uint64_t resync_done_bytes = 0;
+  std::uint64_t resync_done_bytes = 0;  // the peer has written them; dirty until that is stable
   ResyncCounters resync_counters;
   std::uint64_t queue_bytes = 0;  // sent or queued, not acknowledged as applied by the peer
   Instant oldest_unacknowledged = Instant::never();

@@ -43,6 +43,10 @@ TEST(Render, ProgressFitsItsWidthAndNeverClaimsTooMuch) {
       EXPECT_LE(bar.size(), width);
     }
   }
+  EXPECT_THAT(render_progress({0, 1000, 0, 0}, {}), HasSubstr("0.0 %"));
+  EXPECT_THAT(render_progress({999, 100'000, 0, 0}, {}), HasSubstr("0.9 %"))
+      << "what is slow is seen to move";
+  EXPECT_THAT(render_progress({100, 1000, 0, 0}, {}), HasSubstr(" 10 %"));
   EXPECT_THAT(render_progress({0, 0, 0, 0}, {}), HasSubstr("100 %"));
   EXPECT_THAT(render_progress({5, 4, 0, 0}, {}), HasSubstr("100 %"));
 }

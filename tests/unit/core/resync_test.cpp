@@ -196,6 +196,43 @@ TEST(Resync, AChangedRateCountsAtOnce) {
   EXPECT_EQ(p.status(1).replica, ReplicaState::uptodate);
 }
 
+TEST(Resync, ASlowOneIsSeenToMove) {
+  Policy policy;
+  for (const std::uint64_t rate : {256u << 10, 1u << 20}) {
+    policy.resync_rate_bytes_per_s_min = policy.resync_rate_bytes_per_s_max = rate;
+    Pair p{policy};
+    p.boot(0);
+    p.boot(1);
+    p.connect();
+    p.advance(Duration::milliseconds(100));
+    std::uint64_t before = p.status(0).resync_done_bytes;
+    for (int second = 1; second <= 10; ++second) {
+      p.advance(Duration::seconds(1));
+      const std::uint64_t done = p.status(0).resync_done_bytes;
+      EXPECT_GT(done, before) << rate << " second " << second;
+      EXPECT_LE(done, (static_cast<std::uint64_t>(second) + 2) * rate);
+      before = done;
+    }
+    EXPECT_EQ(p.status(0).resync_total_bytes, 16u << 20);
+  }
+}
+
+TEST(Resync, ASlowOneThatIsInterruptedGoesOnWhereItWas) {
+  Policy policy;
+  policy.resync_rate_bytes_per_s_min = policy.resync_rate_bytes_per_s_max = 1u << 20;
+  Pair p{policy};
+  p.boot(0);
+  p.boot(1);
+  p.connect();
+  p.advance(Duration::seconds(8));
+  p.cut();
+  EXPECT_LE(p.status(0).dirty_bytes, 12u << 20) << "what was copied five seconds ago is copied";
+  p.connect();
+  p.advance(Duration::seconds(13));
+  EXPECT_EQ(p.status(1).replica, ReplicaState::uptodate);
+  EXPECT_EQ(p.node(0).data, p.node(1).data);
+}
+
 // The application always has more to send than the target's window holds.
 TEST(Resync, EndsAlthoughTheApplicationFillsTheWindow) {
   Policy policy;
