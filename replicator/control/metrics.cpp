@@ -92,6 +92,11 @@ void write_mirrors(Exposition& out, const StatusReply& status) {
   out.per_mirror("written_bytes_total", "counter", "Bytes written.",
                  [](M m) { return m.counters.written_bytes; });
   out.per_mirror("flushes_total", "counter", "Flushes answered.", [](M m) { return m.counters.flushes; });
+  out.per_mirror("resync_sent_bytes_total", "counter", "Bytes that resyncs sent as data.",
+                 [](M m) { return m.counters.resync_sent_bytes; });
+  out.per_mirror("resync_zero_bytes_total", "counter",
+                 "Bytes that resyncs found to be zeroes and did not send.",
+                 [](M m) { return m.counters.resync_zero_bytes; });
 }
 
 bool session_up(LinkState link) {

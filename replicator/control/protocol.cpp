@@ -62,10 +62,9 @@ json::value value_of(const PeerStatus& peer) {
     const auto& r = *peer.resync;
     json::value eta;
     if (r.eta_s) eta = *r.eta_s;
-    resync = json::object{{"done_bytes", r.done_bytes},
-                          {"total_bytes", r.total_bytes},
-                          {"rate", r.rate_bytes_per_s},
-                          {"eta_s", eta}};
+    resync = json::object{{"done_bytes", r.done_bytes}, {"total_bytes", r.total_bytes},
+                          {"rate", r.rate_bytes_per_s}, {"eta_s", eta},
+                          {"sent_bytes", r.sent_bytes}, {"zero_bytes", r.zero_bytes}};
   }
   return json::object{{"name", utf8(peer.name)},
                       {"link", to_string(peer.link)},
@@ -85,7 +84,9 @@ json::value value_of(const MirrorStatus& mirror) {
                         {"writes", c.writes},
                         {"read_bytes", c.read_bytes},
                         {"written_bytes", c.written_bytes},
-                        {"flushes", c.flushes}};
+                        {"flushes", c.flushes},
+                        {"resync_sent_bytes", c.resync_sent_bytes},
+                        {"resync_zero_bytes", c.resync_zero_bytes}};
   return json::object{{"name", utf8(mirror.name)},
                       {"role", to_string(mirror.role)},
                       {"state", to_string(mirror.state)},
@@ -296,6 +297,8 @@ PeerStatus read_peer(Reader& in) {
     inner.read("total_bytes", resync.total_bytes);
     inner.read("rate", resync.rate_bytes_per_s);
     inner.read("eta_s", resync.eta_s);
+    inner.read("sent_bytes", resync.sent_bytes, false);
+    inner.read("zero_bytes", resync.zero_bytes, false);
     if (!inner.ok()) in.adopt(inner);
     peer.resync = resync;
   }
@@ -345,6 +348,8 @@ MirrorStatus read_mirror(Reader& in) {
     inner.read("read_bytes", mirror.counters.read_bytes);
     inner.read("written_bytes", mirror.counters.written_bytes);
     inner.read("flushes", mirror.counters.flushes);
+    inner.read("resync_sent_bytes", mirror.counters.resync_sent_bytes, false);
+    inner.read("resync_zero_bytes", mirror.counters.resync_zero_bytes, false);
     if (!inner.ok()) in.adopt(inner);
   }
   return mirror;

@@ -88,6 +88,8 @@ struct ResyncProgress {
   std::uint64_t total_bytes{};
   std::uint64_t rate_bytes_per_s{};    // JSON: "rate"
   std::optional<std::uint64_t> eta_s;  // none: cannot be told yet (JSON null)
+  std::uint64_t sent_bytes{};          // sent so far as data
+  std::uint64_t zero_bytes{};          // found to be zeroes so far, and not sent but named
   friend bool operator==(const ResyncProgress&, const ResyncProgress&) = default;
 };
 
@@ -103,12 +105,15 @@ struct PeerStatus {
   friend bool operator==(const PeerStatus&, const PeerStatus&) = default;
 };
 
+// Since the mirror was started.
 struct Counters {
   std::uint64_t reads{};
   std::uint64_t writes{};
   std::uint64_t read_bytes{};
   std::uint64_t written_bytes{};
   std::uint64_t flushes{};
+  std::uint64_t resync_sent_bytes{};  // by resyncs that this node led, as data
+  std::uint64_t resync_zero_bytes{};  // and as "these are zeroes"
   friend bool operator==(const Counters&, const Counters&) = default;
 };
 

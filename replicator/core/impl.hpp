@@ -467,6 +467,7 @@ struct Mirror::Impl {
   std::uint64_t resync_total_bytes_ = 0;
   Fifo<SentPiece> sent_pieces_;
   ResyncCounters resync_counters_;
+  ResyncCounters resync_counters_before_;          // as the running resync began
   Instant resync_retry_at_ = Instant::never();     // the rate allows the next piece
   Instant resync_error_until_ = Instant::never();  // after a pass with a piece that could not be read
   ResyncRate resync_rate_;

@@ -17,6 +17,7 @@ void Mirror::Impl::begin_resync() {
   resync_joining_ = resync_end_sent_ = false;
   resync_error_ = false;
   healed_count_ = 0;
+  resync_counters_before_ = resync_counters_;
   resync_cursor_ = 0;
   resync_retry_at_ = resync_error_until_ = Instant::never();
   resync_total_bytes_ = meta_.dirty.dirty_count() * sb().geometry.region_size;

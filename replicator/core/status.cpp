@@ -95,6 +95,10 @@ MirrorSnapshot Mirror::Impl::snapshot() const {
   const std::uint64_t left = s.dirty_bytes - std::min(copied_bytes(), s.dirty_bytes);
   s.resync_done_bytes = s.resync_total_bytes - std::min(left, s.resync_total_bytes);
   s.resync_counters = resync_counters_;
+  if (resync_active_) {
+    s.resync_counters_now.sent_bytes = resync_counters_.sent_bytes - resync_counters_before_.sent_bytes;
+    s.resync_counters_now.zero_bytes = resync_counters_.zero_bytes - resync_counters_before_.zero_bytes;
+  }
   s.queue_bytes = queue_bytes_;
   if (in_stream_ && unapplied_messages_ > 0) {
     for (std::uint64_t n = ring_.head(); n < ring_.next(); ++n) {

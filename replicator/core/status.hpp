@@ -37,6 +37,7 @@ struct MirrorSnapshot {
   std::uint64_t resync_total_bytes = 0;
   std::uint64_t resync_done_bytes = 0;  // the peer has written them; dirty until that is stable
   ResyncCounters resync_counters;
+  ResyncCounters resync_counters_now;  // of them, by the running resync
   std::uint64_t queue_bytes = 0;  // sent or queued, not acknowledged as applied by the peer
   Instant oldest_unacknowledged = Instant::never();
   SequenceNumber next_sequence;

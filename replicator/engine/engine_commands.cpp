@@ -134,12 +134,15 @@ RunningFacts Engine::facts_of(const Entry& entry) const {
 control::MirrorStatus Engine::status_of(Entry& entry) {
   control::MirrorStatus status;
   if (entry.runner) {
-    status = running_status(entry.runner->snapshot(), entry.policy, entry.config, facts_of(entry));
+    const core::MirrorSnapshot snapshot = entry.runner->snapshot();
+    status = running_status(snapshot, entry.policy, entry.config, facts_of(entry));
     status.nbd = entry.runner->nbd_address();
     status.nbd_clients = static_cast<std::uint32_t>(entry.runner->client_count());
     status.size = entry.runner->superblock().geometry.size.value();
     const IoCounters io = entry.runner->io_counters();
-    status.counters = {io.reads, io.writes, io.read_bytes, io.written_bytes, io.flushes};
+    const core::ResyncCounters& resync = snapshot.resync_counters;
+    status.counters = {io.reads,   io.writes,         io.read_bytes,    io.written_bytes,
+                       io.flushes, resync.sent_bytes, resync.zero_bytes};
     if (entry.phase == Phase::kStopping) status.reason = "being stopped";
   } else {
     status.state =

@@ -121,6 +121,8 @@ std::optional<control::ResyncProgress> progress_of(const core::MirrorSnapshot& s
   control::ResyncProgress p;
   p.total_bytes = s.resync_total_bytes;
   p.done_bytes = s.resync_done_bytes;
+  p.sent_bytes = s.resync_counters_now.sent_bytes;
+  p.zero_bytes = s.resync_counters_now.zero_bytes;
   p.rate_bytes_per_s = facts.resync_rate;
   if (facts.resync_rate > 0) p.eta_s = (p.total_bytes - p.done_bytes) / facts.resync_rate;
   return p;

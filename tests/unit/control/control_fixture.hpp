@@ -58,13 +58,13 @@ inline MirrorStatus sample_mirror() {
   mirror.reason = "beta is catching up";
   mirror.hot_extents = 12;
   mirror.write_alone = "free";
-  mirror.counters = {1, 2, 3, 4, 5};
+  mirror.counters = {1, 2, 3, 4, 5, 6, 7};
   PeerStatus peer;
   peer.name = "beta";
   peer.link = LinkState::kResyncing;
   peer.replica = ReplicaState::kInconsistent;
   peer.dirty_bytes = 3ull << 30;
-  peer.resync = ResyncProgress{1ull << 30, 4ull << 30, 300u << 20, 10};
+  peer.resync = ResyncProgress{1ull << 30, 4ull << 30, 300u << 20, 10, 900u << 20, 124u << 20};
   peer.queue_bytes = 65536;
   peer.rpo_s = 0.25;
   peer.path = "127.0.0.1:1 -> 127.0.0.1:2";

@@ -28,9 +28,10 @@ TEST(Protocol, StatusHasTheNamesThatUsersParse) {
   for (const char* part :
        {R"("version":1)", R"("state":"Resyncing")", R"("generation":"0123456789abcdef")",
         R"("role":"source")",
-        R"("resync":{"done_bytes":1073741824,"total_bytes":4294967296,"rate":314572800,"eta_s":10})",
-        R"("link":"resyncing")", R"("promotion_score":1000)", R"("redundancy":1)",
-        R"("queue_bytes":65536)"}) {
+        R"("resync":{"done_bytes":1073741824,"total_bytes":4294967296,"rate":314572800,"eta_s":10,)"
+        R"("sent_bytes":943718400,"zero_bytes":130023424})",
+        R"("resync_sent_bytes":6,"resync_zero_bytes":7)", R"("link":"resyncing")",
+        R"("promotion_score":1000)", R"("redundancy":1)", R"("queue_bytes":65536)"}) {
     EXPECT_THAT(json, HasSubstr(part));
   }
 }

@@ -196,6 +196,27 @@ TEST(Resync, AChangedRateCountsAtOnce) {
   EXPECT_EQ(p.status(1).replica, ReplicaState::uptodate);
 }
 
+TEST(Resync, CountsWhatTheRunningOneSentAndSkipped) {
+  Policy policy;
+  Pair p{policy};
+  fill(p, 0, 0, 8 * kPieceSectors, 0);
+  p.make_source(0);
+  EXPECT_EQ(p.status(0).resync_counters_now.zero_bytes, 0u) << "none runs";
+  p.node(0).fail_reads = 5;  // the next one does not end
+  Command full = verb(Verb::resync);
+  full.full = true;
+  EXPECT_EQ(p.command(0, full), Refusal::none);
+  p.advance(Duration::milliseconds(10));
+  EXPECT_EQ(p.status(0).resync_counters.zero_bytes, 8u << 20);
+  EXPECT_EQ(p.status(0).resync_counters_now.zero_bytes, 0u);
+  p.node(0).bad_sectors.insert(p.node(0).data.size() - 1);
+  p.node(0).fail_reads = 0;
+  p.advance(Duration::seconds(3));
+  EXPECT_EQ(p.status(0).resync_counters_now.zero_bytes, 8u << 20);
+  EXPECT_EQ(p.status(0).resync_counters_now.sent_bytes, 7u << 20) << "one piece cannot be read";
+  EXPECT_EQ(p.status(0).resync_counters.zero_bytes, 16u << 20);
+}
+
 TEST(Resync, ASlowOneIsSeenToMove) {
   Policy policy;
   for (const std::uint64_t rate : {256u << 10, 1u << 20}) {

@@ -96,6 +96,7 @@ TEST(RunningStatus, AgeOfTheOldestUnacknowledgedWriteAndEta) {
   s.oldest_unacknowledged = Instant{1'000'000'000};
   s.resync_total_bytes = 1000;
   s.resync_done_bytes = 400;
+  s.resync_counters_now = {300, 100};
   RunningFacts facts = wanted();
   facts.now = Instant{3'500'000'000};
   facts.resync_rate = 100;
@@ -105,6 +106,8 @@ TEST(RunningStatus, AgeOfTheOldestUnacknowledgedWriteAndEta) {
   EXPECT_DOUBLE_EQ(status.peers[0].rpo_s, 2.5);
   ASSERT_TRUE(status.peers[0].resync.has_value());
   EXPECT_EQ(status.peers[0].resync->eta_s, 6u);
+  EXPECT_EQ(status.peers[0].resync->sent_bytes, 300u);
+  EXPECT_EQ(status.peers[0].resync->zero_bytes, 100u);
 }
 
 TEST(RunningStatus, ADifferentConfigurationIsNamed) {
@@ -141,7 +144,7 @@ TEST(RunningStatus, ACopyThatCannotBePromotedIsNotToldTo) {
   s.role = core::Role::target;
   s.replica = core::ReplicaState::inconsistent;
   s.link = core::LinkState::down;
-  for (const auto [refusal, why] : {std::pair{core::Refusal::no_peer_data, "never filled"},
+  for (const auto& [refusal, why] : {std::pair{core::Refusal::no_peer_data, "never filled"},
                                     std::pair{core::Refusal::replica_inconsistent, "incomplete"},
                                     std::pair{core::Refusal::replica_outdated, "known to be old"}}) {
     s.promote_refusal = refusal;
