@@ -218,6 +218,7 @@ struct Mirror::Impl {
            phase_ == Phase::offered || phase_ == Phase::following || phase_ == Phase::adopting;
   }
   [[nodiscard]] bool streaming() const { return phase_ == Phase::streaming; }
+  [[nodiscard]] bool connected() const { return streaming() || phase_ == Phase::idle; }
 
   // ---- session_setup.cpp: from verdict to stream
   void send_bitmap();
@@ -306,6 +307,9 @@ struct Mirror::Impl {
   void on_resolve(const Command& in, Resolution resolution);
   void on_switchover(const Command& in);
   void on_switchover_request(const MessageIn& in);
+  void on_connect(CommandId id);
+  void end_connect(Refusal result);
+  void pump_connect();
   void on_pause(CommandId id, bool pause);
   void on_resync_command(const Command& in);
 
@@ -540,6 +544,11 @@ struct Mirror::Impl {
   } stop_;
   CommandId switchover_command_ = 0;  // at the target, until we are source
   Instant switchover_deadline_ = Instant::never();
+  struct Connecting {
+    CommandId command = 0;
+    Refusal known = Refusal::none;  // what the peer said last
+    Instant deadline = Instant::never();
+  } connect_;
   CommandId resolve_command_ = 0;
   Metadata::Ticket resolve_ticket_ = 0;
   bool resume_tried_ = false;

@@ -34,16 +34,14 @@ void Mirror::Impl::on_command(const Command& in) {
     case Verb::resume:
       return on_pause(in.id, false);
     case Verb::connect:
-    case Verb::disconnect: {
-      const bool wanted = in.verb == Verb::connect;
-      admin_disconnected_ = !wanted;
-      if (attached_ && link_wanted_ != wanted) {
-        link_wanted_ = wanted;
-        emit(SetLinkWanted{wanted});
-      }
-      if (!wanted) close_link(Refusal::none);
+      return on_connect(in.id);
+    case Verb::disconnect:
+      end_connect(Refusal::link_lost);
+      admin_disconnected_ = true;
+      if (link_wanted_) emit(SetLinkWanted{false});
+      link_wanted_ = false;
+      close_link(Refusal::none);
       return finish_command(in.id, Refusal::none);
-    }
     case Verb::resync:
       return on_resync_command(in);
     case Verb::resolve_keep:
@@ -60,15 +58,44 @@ void Mirror::Impl::on_command(const Command& in) {
       waiting_changed_ = again_ = true;
       return finish_command(in.id, Refusal::none);
     case Verb::release_resync:
+      if (!streaming() && refusal_ != Refusal::none) return finish_command(in.id, refusal_);
       resync_released_ = true;
       again_ = true;
       return finish_command(in.id, Refusal::none);
     case Verb::stop:
       if (stop_.active) return finish_command(in.id, Refusal::stopping);
+      end_connect(Refusal::stopping);
       stop_ = {true, in.id, 0, role_ == Role::source, 0, 0};
       again_ = true;
       return;
   }
+}
+
+// Whether the peer takes us is known after a handshake. That is worth a moment, but a peer that is not there
+// says nothing: the wish stands without it.
+void Mirror::Impl::on_connect(CommandId id) {
+  constexpr Duration kPatience = Duration::seconds(3);  // longer than an engine waits before it dials again
+  admin_disconnected_ = false;
+  const bool was_wanted = link_wanted_;
+  if (attached_ && !was_wanted) {
+    link_wanted_ = true;
+    emit(SetLinkWanted{true});
+  }
+  const bool news_come = !was_wanted || refusal_ != Refusal::none;
+  if (!attached_ || connected() || !news_come || connect_.command != 0)
+    return finish_command(id, connected() ? Refusal::none : refusal_);
+  connect_ = {id, was_wanted ? refusal_ : Refusal::none, now_ + kPatience};
+}
+
+void Mirror::Impl::end_connect(Refusal result) {
+  finish_command(connect_.command, result);
+  connect_ = {};
+}
+
+void Mirror::Impl::pump_connect() {
+  if (connect_.command == 0) return;
+  if (connected()) return end_connect(Refusal::none);
+  if (now_ >= connect_.deadline) end_connect(connect_.known);
 }
 
 void Mirror::Impl::on_pause(CommandId id, bool pause) {
@@ -86,7 +113,8 @@ void Mirror::Impl::on_pause(CommandId id, bool pause) {
 }
 
 void Mirror::Impl::on_resync_command(const Command& in) {
-  if (!streaming()) return finish_command(in.id, Refusal::not_connected);
+  if (!streaming())
+    return finish_command(in.id, refusal_ != Refusal::none ? refusal_ : Refusal::not_connected);
   if (in.full) {
     peer().needs_full = true;
     meta_.superblock_changed();
@@ -334,6 +362,7 @@ void Mirror::Impl::take_note_of_demotion() {
 
 // Answers that wait for our superblock.
 bool Mirror::Impl::pump_follower_tickets() {
+  pump_connect();
   if (switchover_command_ != 0 && now_ >= switchover_deadline_) {
     finish_command(switchover_command_, Refusal::timeout);
     switchover_command_ = 0;

@@ -521,6 +521,7 @@ void Mirror::Impl::end_session(bool link_lost) {
   flush_round_sequence_ = 0;
   std::erase_if(follow_ups_, [](const FollowUp& f) { return !f.promote; });
   if (link_lost) {
+    if (connect_.command != 0 && refusal_ != Refusal::none) end_connect(refusal_);
     phase_ = Phase::none;
     phase_deadline_ = Instant::never();
     track_restart_ = false;

@@ -387,12 +387,8 @@ void Engine::on_command_done(Entry& entry, core::CommandId id, core::Refusal ref
   if (found == entry.pending.end()) return;  // its client was told that it takes too long
   const Pending pending = std::move(*found);
   entry.pending.erase(found);
-  control::CommandResult result = result_of(refusal, entry.config);
-  if (refusal == core::Refusal::none) {
-    result.message =
-        "mirror " + entry.config.name + ": " + std::string{control::to_string(pending.verb)} + " done";
-  }
-  pending.callback(result);
+  if (refusal != core::Refusal::none) return pending.callback(refused_result(entry, refusal));
+  pending.callback(done_result(pending.command, entry.runner->snapshot(), entry.config, facts_of(entry)));
 }
 
 void Engine::on_second() {

@@ -17,6 +17,7 @@
 #include "replicator/control/backend.hpp"
 #include "replicator/control/config.hpp"
 #include "replicator/control/event_ring.hpp"
+#include "replicator/engine/done_text.hpp"
 #include "replicator/engine/mirror_runner.hpp"
 #include "replicator/engine/shard.hpp"
 #include "replicator/engine/status_map.hpp"
@@ -47,7 +48,7 @@ class Engine final : public control::ControlBackend, private TurnMember {
   enum class Phase : std::uint8_t { kStopped, kOpening, kRunning, kStopping, kFailed };
   struct Pending {
     core::CommandId id = 0;
-    control::Verb verb{};
+    AcceptedCommand command;
     control::CommandCallback callback;
     Instant deadline;
   };
@@ -105,6 +106,7 @@ class Engine final : public control::ControlBackend, private TurnMember {
   void do_core(Entry& entry, const control::Command& command, control::CommandCallback callback);
   void send_core(Entry& entry, core::Command command, control::Verb verb, control::CommandCallback callback,
                  Duration limit);
+  [[nodiscard]] control::CommandResult refused_result(const Entry& entry, core::Refusal refusal) const;
   [[nodiscard]] control::StatusReply do_status(const std::string& mirror);
   [[nodiscard]] control::MirrorStatus status_of(Entry& entry);
   [[nodiscard]] RunningFacts facts_of(const Entry& entry) const;

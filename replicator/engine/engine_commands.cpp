@@ -416,8 +416,17 @@ void Engine::do_core(Entry& entry, const control::Command& command, control::Com
 void Engine::send_core(Entry& entry, core::Command command, control::Verb verb,
                        control::CommandCallback callback, Duration limit) {
   command.id = ++last_command_;
-  entry.pending.push_back({command.id, verb, std::move(callback), shard_->loop().now() + limit});
+  entry.pending.push_back(
+      {command.id, {verb, command.full}, std::move(callback), shard_->loop().now() + limit});
   entry.runner->command(command);
+}
+
+// The field that differs is known here only.
+control::CommandResult Engine::refused_result(const Entry& entry, core::Refusal refusal) const {
+  control::CommandResult result = result_of(refusal, entry.config);
+  const std::string& difference = entry.runner->config_difference();
+  if (refusal == core::Refusal::config_differs && !difference.empty()) result.message += ": " + difference;
+  return result;
 }
 
 }  // namespace twinblock::engine

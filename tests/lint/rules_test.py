@@ -13,7 +13,7 @@ FUNCTION_LINES_MAX = 100
 # file -> (lines, lines of its longest function) for what a split would make harder to read, and why.
 WIDER = {
     # One private struct is the state of a node's half of a mirror; every machine of the core works on it.
-    "replicator/core/impl.hpp": (560, FUNCTION_LINES_MAX),
+    "replicator/core/impl.hpp": (580, FUNCTION_LINES_MAX),
     # The table of docs/internals/generations.md, row by row: one initialiser, no control flow.
     "tests/unit/core/decide_test.cpp": (760, 400),
 }

@@ -170,6 +170,37 @@ def test_a_target_that_was_never_filled_says_what_it_waits_for(d):
         p.compare()
 
 
+def test_connect_and_resync_say_what_came_of_it(d):
+    with pair(d) as p:
+        p.create()
+        assert "connected to beta" in p.alpha.cli("connect", "data").stdout
+        assert "nothing is known to differ" in p.alpha.cli("resync", "data").stdout
+        p.alpha.cli("disconnect", "data")
+        assert "connected to beta" in p.alpha.cli("connect", "data").stdout
+        p.beta.stop()
+        p.alpha.wait_state(peer_link="connecting")
+        assert "no connection to beta yet" in p.alpha.cli("connect", "data").stdout
+        alone = p.alpha.cli("resync", "data", check=False)
+        assert alone.returncode == FAILED and "no link to beta" in alone.stdout, alone.stdout
+
+
+def test_connect_and_resync_say_that_the_link_is_refused(d):
+    with pair(d) as p:
+        for node in (p.alpha, p.beta):   # two mirrors of one name
+            node.start()
+            node.cli("create", "data", "--source", "--size", str(p.size))
+            node.cli("up", "data")
+        for node in (p.alpha, p.beta):
+            node.wait_state(peer_link="refused")
+            for arguments in (("connect", "data"), ("resync", "data"), ("resync", "data", "--full", "--wait")):
+                refused = node.cli(*arguments, check=False)
+                assert refused.returncode == REFUSED, f"{arguments}: exit {refused.returncode}\n{refused.stdout}"
+                assert "another mirror" in refused.stdout and "next:" in refused.stdout, refused.stdout
+            node.cli("disconnect", "data")
+            refused = node.cli("connect", "data", check=False)
+            assert refused.returncode == REFUSED and "another mirror" in refused.stdout, refused.stdout
+
+
 def test_dump_and_explain(d):
     need_nbd()
     with pair(d) as p:

@@ -1,0 +1,95 @@
+// What commands answer while the peer refuses, and while it is not there.
+#include <gtest/gtest.h>
+
+#include "tests/unit/core/pair.hpp"
+
+namespace twinblock::core::testing {
+namespace {
+
+// Both nodes were created with the data: two mirrors under one name.
+void make_two_mirrors(Pair& p) {
+  auto there = bitmap::recover(p.node(1).area)->superblock;
+  there.mirror_id = there.group_id = 78;
+  there.disk_state = DiskState::consistent;
+  there.push_generation(GenerationId{815}, SequenceNumber{1}, GenerationCause::created);
+  p.node(1).area = bitmap::format_area(there, 0);
+}
+
+void meet(Pair& p) {
+  p.boot(0);
+  p.boot(1);
+  p.connect();
+  ASSERT_EQ(p.status(0).refusal, Refusal::mirror_id);
+  ASSERT_EQ(p.status(1).refusal, Refusal::mirror_id);
+}
+
+std::optional<Refusal> last_answer(Pair& p, int n) {
+  const auto& commands = p.node(n).commands;
+  return commands.empty() ? std::nullopt : std::optional{commands.rbegin()->second};
+}
+
+TEST(Commands, ConnectWaitsForTheHandshakeAndSaysThatItIsRefused) {
+  Pair p;
+  make_two_mirrors(p);
+  meet(p);
+  p.command(0, verb(Verb::connect));
+  EXPECT_FALSE(last_answer(p, 0)) << "the next handshake may end otherwise";
+  p.connect();
+  EXPECT_EQ(last_answer(p, 0), Refusal::mirror_id);
+  p.command(1, verb(Verb::disconnect));
+  p.command(1, verb(Verb::connect));
+  p.connect();
+  EXPECT_EQ(last_answer(p, 1), Refusal::mirror_id);
+}
+
+TEST(Commands, ConnectDoesNotWaitLongForAPeerThatIsGone) {
+  Pair p;
+  make_two_mirrors(p);
+  meet(p);
+  p.command(0, verb(Verb::connect));
+  p.advance(Duration::seconds(4));
+  EXPECT_EQ(last_answer(p, 0), Refusal::mirror_id) << "what it said last";
+  p.command(0, verb(Verb::disconnect));
+  p.command(0, verb(Verb::connect));
+  p.advance(Duration::seconds(4));
+  EXPECT_EQ(last_answer(p, 0), Refusal::none) << "it is dialled, and that is all";
+}
+
+TEST(Commands, ConnectAnswersAtOnceWhereThereIsNothingToWaitFor) {
+  Pair p;
+  p.boot(0);
+  EXPECT_EQ(p.command(0, verb(Verb::connect)), Refusal::none) << "dialled already";
+  p.boot(1);
+  p.connect();
+  p.advance(Duration::milliseconds(100));
+  EXPECT_EQ(p.command(0, verb(Verb::connect)), Refusal::none);
+  EXPECT_EQ(p.command(0, verb(Verb::disconnect)), Refusal::none);
+  p.command(0, verb(Verb::connect));
+  p.advance(Duration::milliseconds(100));
+  EXPECT_EQ(last_answer(p, 0), Refusal::none);
+  EXPECT_EQ(p.status(0).link, LinkState::connected);
+}
+
+TEST(Commands, AConnectThatIsOverruledIsAnswered) {
+  Pair p;
+  make_two_mirrors(p);
+  meet(p);
+  p.command(0, verb(Verb::connect));
+  EXPECT_EQ(p.command(0, verb(Verb::disconnect)), Refusal::none);
+  EXPECT_EQ(p.node(0).commands.size(), 2u);
+  EXPECT_EQ(p.node(0).commands.begin()->second, Refusal::link_lost);
+}
+
+TEST(Commands, ResyncSaysWhyTheLinkIsRefused) {
+  Pair p;
+  make_two_mirrors(p);
+  meet(p);
+  EXPECT_EQ(p.command(0, verb(Verb::resync)), Refusal::mirror_id);
+  EXPECT_EQ(p.command(0, verb(Verb::release_resync)), Refusal::mirror_id);
+  Pair alone;
+  alone.boot(0);
+  EXPECT_EQ(alone.command(0, verb(Verb::resync)), Refusal::not_connected);
+}
+
+}  // namespace
+}  // namespace twinblock::core::testing
