@@ -154,6 +154,8 @@ Refusal Mirror::Impl::promote_refusal(bool confirm_dead, bool force) const {
   }
   if (sb().disk_state == DiskState::outdated && !force) return Refusal::replica_outdated;
   if (force || TB_MUTANT(promote_consistent)) return Refusal::none;
+  // A peer that was never met has nothing, unless it has just said that it is a mirror of its own.
+  if (refusal_ == Refusal::mirror_id && peer().identity == 0 && !confirm_dead) return Refusal::mirror_id;
   if (peer().data == PeerData::lacks || peer().data == PeerData::handed_over) return Refusal::none;
   if (confirm_dead || (TB_MUTANT(boot_alone_if_was_source) && sb().was_source)) return Refusal::none;
   const bool risky = policy().mode == Mode::async && policy().async_promote == AsyncPromote::ask;

@@ -31,8 +31,12 @@ constexpr std::array kRows{
     TB_REFUSAL(mirror_name, "the peer answers for a mirror of another name", kBoth,
                "compare [[mirror]] name and the replication addresses on both nodes", false),
     TB_REFUSAL(
-        mirror_id, "the peer's replica belongs to another mirror", kBoth,
-        "check the disks and metadata; a replica to be overwritten: twinblock create MIRROR --force there",
+        mirror_id,
+        "the peer's replica belongs to another mirror: both nodes were created with --source, or a disk is "
+        "the wrong one",
+        "Neither copy is overwritten or merged with the other one.",
+        "on the node whose data does not count, which overwrites it: twinblock down MIRROR; twinblock create "
+        "MIRROR --force (without --source); twinblock up MIRROR",
         true),
     TB_REFUSAL(node_index, "both nodes claim the same place in the mirror", kBoth,
                "[[mirror.node]] must have the same order on both nodes; check [node] name", false),

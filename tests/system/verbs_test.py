@@ -257,6 +257,37 @@ def test_held_resync_waits_for_the_word(d):
         p.compare()
 
 
+def test_two_mirrors_of_one_name_and_the_way_out(d):
+    """Both nodes were created with --source: nothing is merged, and the text leads out."""
+    need_nbd()
+    with pair(d) as p:
+        p.relay.cut()   # each is made and promoted before it can know of the other
+        for node, content in ((p.alpha, b"a"), (p.beta, b"b")):
+            node.disk.write_bytes(content * p.size)
+            node.start()
+            node.cli("create", "data", "--source")
+            node.cli("up", "data")
+            node.cli("promote", "data")
+            put(node, content.upper(), 0)
+        before = p.alpha.disk.read_bytes(), p.beta.disk.read_bytes()
+        p.relay.flow()
+        for node in (p.alpha, p.beta):
+            reason = node.wait_state(peer_link="refused", role="source")["reason"]
+            told = node.cli("explain", "data").stdout
+            for text in (reason, told):
+                assert "another mirror" in text and "create data --force (without --source)" in text, text
+        assert (p.alpha.disk.read_bytes(), p.beta.disk.read_bytes()) == before, "something was overwritten"
+        p.beta.cli("demote", "data")
+        again = p.beta.cli("promote", "data", check=False)
+        assert again.returncode == REFUSED and "without --source" in again.stdout, again.stdout
+        p.beta.cli("down", "data")
+        p.beta.cli("create", "data", "--force")
+        p.beta.cli("up", "data")
+        p.wait_synced(p.alpha)
+        assert get(p.alpha, 0) == b"A" * 65536 and get(p.alpha, MIB) == b"a" * 65536
+        p.compare()
+
+
 def split(p):
     """Both sides take writes that the other one lacks."""
     p.relay.cut()

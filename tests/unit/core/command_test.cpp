@@ -80,6 +80,34 @@ TEST(Commands, AConnectThatIsOverruledIsAnswered) {
   EXPECT_EQ(p.node(0).commands.begin()->second, Refusal::link_lost);
 }
 
+// The first one to be promoted cannot know of the other; once they have met, no second one follows by itself.
+TEST(Commands, OfTwoMirrorsUnderOneNameNoneIsPromotedUnasked) {
+  Pair p;
+  make_two_mirrors(p);
+  meet(p);
+  for (int n = 0; n < 2; ++n) {
+    EXPECT_EQ(p.status(n).promote_refusal, Refusal::mirror_id);
+    EXPECT_EQ(p.command(n, verb(Verb::promote)), Refusal::mirror_id);
+  }
+  Command word = verb(Verb::promote);
+  word.confirm_dead = true;
+  EXPECT_EQ(p.command(0, word), Refusal::none);
+}
+
+// A peer that was replaced by a mirror of its own takes nothing from the one that has the data.
+TEST(Commands, AStrangerInThePlaceOfAKnownPeerBlocksNoPromotion) {
+  Pair p;
+  p.make_source(0);
+  EXPECT_EQ(p.command(0, verb(Verb::demote)), Refusal::none);
+  p.crash(1);
+  make_two_mirrors(p);
+  p.boot(1);
+  p.connect();
+  p.run();
+  EXPECT_EQ(p.status(0).refusal, Refusal::mirror_id);
+  EXPECT_NE(p.command(0, verb(Verb::promote)), Refusal::mirror_id);
+}
+
 TEST(Commands, ResyncSaysWhyTheLinkIsRefused) {
   Pair p;
   make_two_mirrors(p);
