@@ -56,6 +56,12 @@ json::object pairs_object(const std::vector<std::pair<std::string, std::string>>
   return object;
 }
 
+json::value value_of(std::optional<Resolution> resolution) {
+  json::value word;
+  if (resolution) word = json::string(to_string(*resolution));
+  return word;
+}
+
 json::value value_of(const PeerStatus& peer) {
   json::value resync;
   if (peer.resync) {
@@ -73,7 +79,8 @@ json::value value_of(const PeerStatus& peer) {
                       {"resync", resync},
                       {"queue_bytes", peer.queue_bytes},
                       {"rpo_s", peer.rpo_s},
-                      {"path", utf8(peer.path)}};
+                      {"path", utf8(peer.path)},
+                      {"resolution", value_of(peer.resolution)}};
 }
 
 json::value value_of(const MirrorStatus& mirror) {
@@ -106,6 +113,7 @@ json::value value_of(const MirrorStatus& mirror) {
                       {"frozen_reason", utf8(mirror.frozen_reason)},
                       {"hot_extents", mirror.hot_extents},
                       {"write_alone", utf8(mirror.write_alone)},
+                      {"resolution", value_of(mirror.resolution)},
                       {"counters", std::move(counters)}};
 }
 
@@ -290,6 +298,7 @@ PeerStatus read_peer(Reader& in) {
   in.read("queue_bytes", peer.queue_bytes);
   in.read("rpo_s", peer.rpo_s);
   in.read("path", peer.path);
+  in.read("resolution", peer.resolution);
   if (const json::value* v = in.find("resync", false)) {
     Reader inner{*v, in.where() + "resync."};
     ResyncProgress resync;
@@ -341,6 +350,7 @@ MirrorStatus read_mirror(Reader& in) {
   in.read("frozen_reason", mirror.frozen_reason);
   in.read("hot_extents", mirror.hot_extents);
   in.read("write_alone", mirror.write_alone);
+  in.read("resolution", mirror.resolution);
   if (const json::value* v = in.find("counters", true)) {
     Reader inner{*v, in.where() + "counters."};
     inner.read("reads", mirror.counters.reads);

@@ -102,6 +102,7 @@ struct PeerStatus {
   std::uint64_t queue_bytes{};                   // sent or queued, not yet acknowledged
   double rpo_s{};                                // age of the oldest unacknowledged write; 0: none
   std::string path;                              // "local address -> peer address"; empty while down
+  std::optional<Resolution> resolution;          // decided there about an open split-brain, as last heard
   friend bool operator==(const PeerStatus&, const PeerStatus&) = default;
 };
 
@@ -137,6 +138,7 @@ struct MirrorStatus {
   std::string frozen_reason;
   std::uint32_t hot_extents{};  // extents whose writes may not be stable everywhere
   std::string write_alone;      // the policy: free, fenced, quorum, never
+  std::optional<Resolution> resolution;  // decided here about an open split-brain (JSON: keep, discard, null)
   Counters counters;
   friend bool operator==(const MirrorStatus&, const MirrorStatus&) = default;
 };

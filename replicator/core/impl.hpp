@@ -319,6 +319,7 @@ struct Mirror::Impl {
   [[nodiscard]] ReplicaState peer_replica_state() const;
   [[nodiscard]] LinkState link_state() const;
   [[nodiscard]] std::uint64_t copied_bytes() const;
+  [[nodiscard]] bool undecided() const;
   [[nodiscard]] bool idle() const;
 
   [[nodiscard]] bitmap::Superblock& sb() { return meta_.superblock; }

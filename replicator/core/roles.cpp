@@ -124,8 +124,7 @@ void Mirror::Impl::on_resync_command(const Command& in) {
 }
 
 void Mirror::Impl::on_resolve(const Command& in, Resolution resolution) {
-  const bool open = refusal_ == Refusal::split_brain || refusal_ == Refusal::no_good_copy;
-  if (!open) return finish_command(in.id, Refusal::no_split_brain);
+  if (!undecided()) return finish_command(in.id, Refusal::no_split_brain);
   if (role_ == Role::source && resolution == Resolution::discard)
     return finish_command(in.id, Refusal::source_discards);
   if (resolve_command_ != 0) return finish_command(in.id, Refusal::busy);

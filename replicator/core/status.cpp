@@ -49,6 +49,12 @@ LinkState Mirror::Impl::link_state() const {
   return link_ != 0 ? LinkState::connecting : LinkState::down;
 }
 
+// Neither copy may be overwritten before the operator has decided between them.
+bool Mirror::Impl::undecided() const {
+  const bool one_failed = refusal_ == Refusal::no_good_copy && verdict_.rule == 53;
+  return !streaming() && peer_state_known_ && (refusal_ == Refusal::split_brain || one_failed);
+}
+
 // Of what counts as dirty: the peer has it, and only that both sides are stable is missing.
 std::uint64_t Mirror::Impl::copied_bytes() const {
   std::uint64_t regions = 0;
@@ -83,6 +89,12 @@ MirrorSnapshot Mirror::Impl::snapshot() const {
   s.frozen = frozen_ || (acting_source() && in_stream_ && !in_ack_set_ && !alone_ok());
   s.paused = paused_;
   s.refusal = streaming() ? Refusal::none : refusal_;
+  if (undecided()) {
+    if (sb().resolution_against.value() == peer_state_.history.entries[0].id) s.resolution = sb().resolution;
+    if (peer_state_.resolution_against == sb().current().value())
+      s.peer_resolution = static_cast<Resolution>(peer_state_.resolution);
+    s.peer_was_source = peer_state_.is_source != 0;
+  }
   const bool own = replica_state() == ReplicaState::uptodate;
   const bool other =
       in_ack_set_ || (streaming() && !leading_ && peer_is_source_ && peer().data != PeerData::lacks);

@@ -29,6 +29,10 @@ struct MirrorSnapshot {
   bool frozen = false;  // writes wait for the right to write alone
   bool paused = false;
   Refusal refusal = Refusal::none;          // why link is refused or split_brain, or why we wait
+  // Of an open split-brain: what the operator has decided here, and at the peer as of the last handshake.
+  Resolution resolution = Resolution::none;
+  Resolution peer_resolution = Resolution::none;
+  bool peer_was_source = false;             // as of the last handshake
   std::uint8_t redundancy = 0;              // copies an acknowledged write has
   bool promotable = false;                  // without force or confirmation
   Refusal promote_refusal = Refusal::none;  // why not

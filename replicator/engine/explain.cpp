@@ -46,6 +46,18 @@ std::string_view word(bitmap::PeerData data) {
   return "?";
 }
 
+std::string_view word(bitmap::Resolution resolution) {
+  switch (resolution) {
+    case bitmap::Resolution::none:
+      return "none";
+    case bitmap::Resolution::keep:
+      return "keep";
+    case bitmap::Resolution::discard:
+      return "discard";
+  }
+  return "?";
+}
+
 std::string boolean(bool value) {
   return value ? "true" : "false";
 }
@@ -168,6 +180,8 @@ std::string explain_json(const bitmap::Superblock& s, NodeIndex peer,
     out += ",\"rule\":" + std::to_string(snapshot->verdict_rule) +
            ",\"refusal\":" + json_quote(refusal_text(snapshot->refusal).word) +
            ",\"promote_refusal\":" + json_quote(refusal_text(snapshot->promote_refusal).word) +
+           ",\"resolution\":" + json_quote(word(snapshot->resolution)) +
+           ",\"peer_resolution\":" + json_quote(word(snapshot->peer_resolution)) +
            ",\"dirty_bytes\":" + std::to_string(snapshot->dirty_bytes) +
            ",\"would_lose_bytes\":" + std::to_string(snapshot->would_lose_bytes);
   }

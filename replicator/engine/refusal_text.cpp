@@ -59,11 +59,13 @@ constexpr std::array kRows{
                "twinblock explain MIRROR; then create the restored replica anew as a target", true),
     TB_REFUSAL(unrelated, "the replicas have no history in common", kBoth,
                "decide which one counts; on the other: twinblock create MIRROR --force", true),
-    TB_REFUSAL(split_brain, "split-brain: both sides took writes that the other one lacks",
-               "Both copies are kept; nothing is overwritten until you decide.",
-               "twinblock explain MIRROR; then on one node resolve MIRROR --keep, on the other resolve MIRROR"
-               " --discard",
-               true),
+    TB_REFUSAL(
+        split_brain, "split-brain: both sides took writes that the other one lacks",
+        "Both copies are kept; nothing is overwritten until you decide.",
+        "twinblock explain MIRROR; then twinblock resolve MIRROR --keep on the node whose data stays, and "
+        "twinblock resolve MIRROR --discard on the other one (first twinblock demote MIRROR, if it is "
+        "source)",
+        true),
     TB_REFUSAL(peer_disk_failed, "the peer's disk has failed", "This node's copy serves alone.",
                "replace the disk in PEER, then there: twinblock create MIRROR --force", false),
     TB_REFUSAL(

@@ -4,6 +4,7 @@
 
 #include "base/assert.hpp"
 #include "replicator/control/protocol_text.hpp"
+#include "replicator/engine/done_text.hpp"
 #include "replicator/engine/explain.hpp"
 #include "replicator/engine/refusal_text.hpp"
 
@@ -52,6 +53,18 @@ control::LinkState map(core::LinkState state) {
   TB_ASSERT(false);
 }
 
+std::optional<control::Resolution> map(core::Resolution resolution) {
+  switch (resolution) {
+    case core::Resolution::keep:
+      return control::Resolution::kKeep;
+    case core::Resolution::discard:
+      return control::Resolution::kDiscard;
+    case core::Resolution::none:
+      return std::nullopt;
+  }
+  TB_ASSERT(false);
+}
+
 control::LinkState link_word(const core::MirrorSnapshot& s, const RunningFacts& facts) {
   if (s.link == core::LinkState::down && facts.link_wanted) return control::LinkState::kConnecting;
   return map(s.link);
@@ -96,6 +109,9 @@ std::string reason_of(const core::MirrorSnapshot& s, const control::MirrorConfig
       return "the configuration differs from the peer's: " + facts.config_difference +
              "; next: make the [[mirror]] tables equal, then: systemctl restart twinblock";
     }
+    if (const Decision decided = decision_on(s, config); !decided.what.empty())
+      return for_mirror(text.message, config.name, peer) + "; " + decided.what +
+             "; next: " + decided.next_step;
     return for_mirror(text.message, config.name, peer) +
            "; next: " + for_mirror(text.next_step, config.name, peer);
   }
@@ -172,6 +188,7 @@ control::MirrorStatus running_status(const core::MirrorSnapshot& s, const core::
   status.promotable = s.promotable;
   status.promotion_score = promotion_score(s);
   status.reason = reason_of(s, config, facts, status.state);
+  status.resolution = map(s.resolution);
   status.frozen = s.frozen;
   if (s.frozen) {
     const std::string& lost = config.peer_node().name;
@@ -195,6 +212,7 @@ control::MirrorStatus running_status(const core::MirrorSnapshot& s, const core::
     peer.rpo_s = static_cast<double>(age.nanoseconds()) / 1e9;
   }
   peer.path = facts.path;
+  peer.resolution = map(s.peer_resolution);
   status.peers.push_back(std::move(peer));
   return status;
 }

@@ -332,6 +332,45 @@ def test_split_brain_keeps_both_until_the_operator_decides(d):
         assert sizes[-1][1] == "0" and sizes[-1][0] < p.size, sizes
 
 
+def test_resolve_says_what_it_waits_for(d):
+    need_nbd()
+    with pair(d) as p:
+        p.create()
+        split(p)
+        assert p.beta.status()["role"] == "source" and p.alpha.status()["resolution"] is None
+        told = p.alpha.cli("resolve", "data", "--keep").stdout
+        assert "waits for beta, which is source" in told and "on beta: twinblock demote data" in told, told
+        status = p.alpha.status()
+        assert status["resolution"] == "keep" and "waits for beta" in status["reason"], status
+        there = p.beta.wait_state(peer_resolution="keep")
+        assert "alpha has decided to keep its copy" in there["reason"] and "demote data" in there["reason"], there
+        for node in (p.alpha, p.beta):
+            assert "decided" in node.cli("explain", "data").stdout
+        p.beta.cli("demote", "data")
+        p.alpha.wait_state(peer_link="connected", peer_dirty_bytes=0, resolution=None)
+        p.beta.wait_state(peer_link="connected", peer_resolution=None)
+        if p.alpha.status()["role"] != "source":
+            p.alpha.cli("promote", "data")
+        p.wait_synced(p.alpha)
+        assert get(p.alpha, 0) == b"a" * 65536
+        p.compare()
+
+
+def test_resolve_with_the_link_down_waits_for_the_link(d):
+    need_nbd()
+    with pair(d) as p:
+        p.create()
+        split(p)
+        p.relay.cut()
+        told = p.alpha.cli("resolve", "data", "--discard").stdout
+        assert "this copy is given up" in told and "on beta: twinblock connect data" in told, told
+        assert p.alpha.status()["resolution"] == "discard", p.alpha.status()
+        p.relay.flow()
+        p.wait_synced(p.beta)
+        assert get(p.beta, 0) == b"b" * 65536
+        p.compare()
+
+
 def test_split_brain_resolved_the_other_way(d):
     need_nbd()
     with pair(d) as p:

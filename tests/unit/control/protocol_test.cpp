@@ -18,6 +18,8 @@ TEST(Protocol, StatusRoundTrip) {
   status.mirrors[1].frozen = true;
   status.mirrors[1].frozen_reason = "no quorum \"yet\"\n";
   status.mirrors[0].peers[0].resync->eta_s.reset();
+  status.mirrors[1].resolution = Resolution::kKeep;
+  status.mirrors[0].peers[0].resolution = Resolution::kDiscard;
   const auto back = from_json<StatusReply>(to_json(status));
   ASSERT_TRUE(back);
   EXPECT_EQ(*back, status);

@@ -65,6 +65,7 @@ TEST(Commands, ConnectAnswersAtOnceWhereThereIsNothingToWaitFor) {
   EXPECT_EQ(p.command(0, verb(Verb::connect)), Refusal::none);
   EXPECT_EQ(p.command(0, verb(Verb::disconnect)), Refusal::none);
   p.command(0, verb(Verb::connect));
+  p.connect();
   p.advance(Duration::milliseconds(100));
   EXPECT_EQ(last_answer(p, 0), Refusal::none);
   EXPECT_EQ(p.status(0).link, LinkState::connected);
@@ -106,6 +107,46 @@ TEST(Commands, AStrangerInThePlaceOfAKnownPeerBlocksNoPromotion) {
   p.run();
   EXPECT_EQ(p.status(0).refusal, Refusal::mirror_id);
   EXPECT_NE(p.command(0, verb(Verb::promote)), Refusal::mirror_id);
+}
+
+// Both took writes of their own; node 1 is source.
+void split(Pair& p) {
+  p.make_source(0);
+  p.cut();
+  p.write(0, 0, 8, 10);
+  p.advance(Duration::milliseconds(10));
+  Command c = verb(Verb::promote);
+  c.confirm_dead = true;
+  ASSERT_EQ(p.command(1, c), Refusal::none);
+  p.write(1, 8, 8, 11);
+  p.advance(Duration::milliseconds(10));
+  p.connect();
+  p.advance(Duration::milliseconds(10));
+  ASSERT_EQ(p.status(0).link, LinkState::split_brain);
+}
+
+TEST(Commands, ADecisionShowsOnBothSidesUntilItIsCarriedOut) {
+  Pair p;
+  split(p);
+  EXPECT_EQ(p.status(0).resolution, Resolution::none);
+  EXPECT_EQ(p.command(0, verb(Verb::resolve_keep)), Refusal::none);
+  EXPECT_EQ(p.status(0).resolution, Resolution::keep);
+  EXPECT_TRUE(p.status(0).peer_was_source) << "it waits for this";
+  p.connect();
+  p.advance(Duration::milliseconds(10));
+  EXPECT_EQ(p.status(0).link, LinkState::split_brain) << "a source is not overwritten";
+  EXPECT_EQ(p.status(0).resolution, Resolution::keep);
+  EXPECT_EQ(p.status(1).peer_resolution, Resolution::keep);
+  EXPECT_EQ(p.status(1).resolution, Resolution::none);
+  EXPECT_EQ(p.command(1, verb(Verb::demote)), Refusal::none);
+  p.connect();
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.status(0).link, LinkState::connected);
+  EXPECT_EQ(p.node(1).data[0], 10u);
+  for (int n = 0; n < 2; ++n) {
+    EXPECT_EQ(p.status(n).resolution, Resolution::none);
+    EXPECT_EQ(p.status(n).peer_resolution, Resolution::none);
+  }
 }
 
 TEST(Commands, ResyncSaysWhyTheLinkIsRefused) {

@@ -51,6 +51,43 @@ TEST(DoneResult, ResyncSaysWhatIsCopied) {
   EXPECT_THAT(done_result({Verb::kResync, true}, s, config(), facts).message, HasSubstr("copied again"));
 }
 
+TEST(DoneResult, ResolveSaysWhatItWaitsForAndWhatToTypeWhere) {
+  using R = core::Resolution;
+  struct Case {
+    R here;
+    R there;
+    bool source;
+    bool peer_source;
+    const char* what;
+    const char* next;
+  };
+  const Case cases[] = {
+      {R::keep, R::none, false, true, "waits for beta, which is source", "on beta: twinblock demote data"},
+      {R::keep, R::none, true, false, "this copy stays", "on beta: twinblock connect data"},
+      {R::keep, R::keep, false, false, "both nodes have decided to keep", "resolve data --discard"},
+      {R::discard, R::none, false, true, "this copy is given up", "on beta: twinblock connect data"},
+      {R::discard, R::discard, false, false, "both nodes have given up", "resolve data --keep"},
+      {R::none, R::keep, true, false, "beta has decided to keep its copy", "twinblock demote data"},
+      {R::none, R::keep, false, false, "beta has decided to keep its copy", "resolve data --discard"},
+      {R::none, R::discard, false, true, "beta has decided to give up its copy", "resolve data --keep"},
+  };
+  for (const Case& c : cases) {
+    core::MirrorSnapshot s;
+    s.refusal = core::Refusal::split_brain;
+    s.link = core::LinkState::split_brain;
+    s.resolution = c.here;
+    s.peer_resolution = c.there;
+    s.role = c.source ? core::Role::source : core::Role::target;
+    s.peer_was_source = c.peer_source;
+    const auto told = done_result({Verb::kResolve}, s, config(), {});
+    const auto status = twinblock::engine::running_status(s, {}, config(), {});
+    for (const auto& text : {told.message, status.reason}) EXPECT_THAT(text, HasSubstr(c.what));
+    for (const auto& text : {told.next_step, status.reason}) EXPECT_THAT(text, HasSubstr(c.next));
+    EXPECT_EQ(status.resolution.has_value(), c.here != R::none);
+    EXPECT_EQ(status.peers[0].resolution.has_value(), c.there != R::none);
+  }
+}
+
 TEST(DoneResult, WhatNeedsNoWordsIsDone) {
   const auto result = done_result({Verb::kPause}, {}, config(), {});
   EXPECT_EQ(result.message, "mirror data: pause done");
