@@ -422,6 +422,7 @@ struct Mirror::Impl {
   wire::StateBody my_state_;
   wire::StateBody peer_state_;
   bool peer_state_known_ = false;
+  Instant peer_said_at_;  // peer_state_
   Verdict verdict_;
   wire::VerdictBody peer_verdict_;
   std::uint32_t session_ = 0;

@@ -405,6 +405,7 @@ void Mirror::Impl::on_state(const MessageIn& in) {
   }
   peer_state_ = *body;
   peer_state_known_ = true;
+  peer_said_at_ = now_;
   state_received_ = true;
   again_ = true;
   if (promote_.active && promote_.stage >= 2 && body->term_seen > sb().term_own.value()) {

@@ -123,6 +123,7 @@ MirrorSnapshot Mirror::Impl::snapshot() const {
   s.next_sequence = SequenceNumber{ring_.next()};
   s.peer_applied = SequenceNumber{peer_applied_};
   s.peer_stable = SequenceNumber{peer_stable_};
+  if (peer_state_known_) s.peer_said_at = peer_said_at_;
   s.verdict_rule = verdict_.rule;
   s.would_lose_bytes = s.dirty_bytes;
   s.idle = idle();

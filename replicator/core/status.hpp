@@ -47,6 +47,7 @@ struct MirrorSnapshot {
   SequenceNumber next_sequence;
   SequenceNumber peer_applied;
   SequenceNumber peer_stable;
+  Instant peer_said_at = Instant::never();  // when the peer last told its state: the last handshake
   std::uint8_t verdict_rule = 0;       // row of docs/internals/generations.md that fired last
   std::uint64_t would_lose_bytes = 0;  // what a forced or resolved decision would discard here
   bool idle = false;                   // nothing in flight on disk, metadata or stream

@@ -336,9 +336,10 @@ void Engine::do_explain(Entry& entry, const control::CommandCallback& callback) 
     const core::MirrorSnapshot snapshot = entry.runner->snapshot();
     const control::MirrorStatus status =
         running_status(snapshot, entry.policy, entry.config, facts_of(entry));
+    const Instant now = shard_->loop().now();
     control::CommandResult result = done(explain_text(entry.runner->superblock(), entry.config, snapshot,
-                                                      status.reason, entry.runner->peer_state()));
-    result.data = explain_json(entry.runner->superblock(), peer, snapshot, entry.runner->peer_state());
+                                                      status.reason, entry.runner->peer_state(), now));
+    result.data = explain_json(entry.runner->superblock(), peer, snapshot, entry.runner->peer_state(), now);
     callback(result);
     return;
   }

@@ -114,11 +114,16 @@ std::string history_lines(const bitmap::Superblock& s) {
   return out;
 }
 
-// What the peer said of itself when both last met: its history, and what it would lose if ours won.
-std::string peer_lines(const wire::StateBody& said, const bitmap::Superblock& s, const std::string& name) {
-  std::string out = "  " + name + " said   copy " +
+std::uint64_t age_s(Instant then, Instant now) {
+  return now < then ? 0 : static_cast<std::uint64_t>((now - then).nanoseconds()) / 1'000'000'000;
+}
+
+// What the peer said of itself when both last met: its history, and what it would have lost if ours had won.
+std::string peer_lines(const wire::StateBody& said, const bitmap::Superblock& s, const std::string& name,
+                       const std::string& ago) {
+  std::string out = "  " + name + " said   " + ago + ", at the handshake: copy " +
                     std::string{word(static_cast<bitmap::DiskState>(said.disk_state))} + ", own term " +
-                    std::to_string(said.term_own) + "; it would lose " +
+                    std::to_string(said.term_own) + "; it would have lost " +
                     control::human_size(said.dirty_regions * s.geometry.region_size) + " at most\n";
   for (std::uint32_t i = 0; i < said.history.count; ++i) {
     const wire::HistoryEntry& e = said.history.entries[i];
@@ -166,7 +171,7 @@ std::string json_quote(std::string_view text) {
 
 std::string explain_json(const bitmap::Superblock& s, NodeIndex peer,
                          const std::optional<core::MirrorSnapshot>& snapshot,
-                         const wire::StateBody* peer_state) {
+                         const wire::StateBody* peer_state, Instant now) {
   const bitmap::PeerRecord& p = s.peers[peer.value()];
   std::string out =
       "{\"mirror_id\":" + hex(s.mirror_id) + ",\"node\":" + std::to_string(s.node.value()) +
@@ -185,9 +190,9 @@ std::string explain_json(const bitmap::Superblock& s, NodeIndex peer,
            ",\"dirty_bytes\":" + std::to_string(snapshot->dirty_bytes) +
            ",\"would_lose_bytes\":" + std::to_string(snapshot->would_lose_bytes);
   }
-  if (peer_state != nullptr) {
-    out += ",\"peer_said\":{\"disk_state\":" +
-           json_quote(word(static_cast<bitmap::DiskState>(peer_state->disk_state))) +
+  if (snapshot && peer_state != nullptr) {
+    out += ",\"peer_said\":{\"age_s\":" + std::to_string(age_s(snapshot->peer_said_at, now)) +
+           ",\"disk_state\":" + json_quote(word(static_cast<bitmap::DiskState>(peer_state->disk_state))) +
            ",\"term_own\":" + std::to_string(peer_state->term_own) +
            ",\"differing_regions\":" + std::to_string(peer_state->dirty_regions) +
            ",\"would_lose_bytes\":" + std::to_string(peer_state->dirty_regions * s.geometry.region_size) +
@@ -202,7 +207,7 @@ std::string explain_json(const bitmap::Superblock& s, NodeIndex peer,
 
 std::string explain_text(const bitmap::Superblock& s, const control::MirrorConfig& config,
                          const std::optional<core::MirrorSnapshot>& snapshot, std::string_view why,
-                         const wire::StateBody* peer_state) {
+                         const wire::StateBody* peer_state, Instant now) {
   const std::string& peer = config.peer_node().name;
   const bitmap::PeerRecord& p = s.peers[1 - config.local];
   std::string out = "mirror " + config.name + ", as " + config.local_node().name + " knows it\n";
@@ -219,13 +224,16 @@ std::string explain_text(const bitmap::Superblock& s, const control::MirrorConfi
     out += "; compared since generation " + id_text(p.base_generation.value());
   out += "\n";
   if (!snapshot) return out + "  promotion   not while the mirror is not up";
-  if (peer_state != nullptr) out += peer_lines(*peer_state, s, peer);
+  const std::string ago = control::human_seconds(age_s(snapshot->peer_said_at, now)) + " ago";
+  if (peer_state != nullptr) out += peer_lines(*peer_state, s, peer, ago);
   if (snapshot->verdict_rule != 0) {
-    out += "  handshake   the last one was judged by row " + std::to_string(snapshot->verdict_rule) +
+    out += "  handshake   the last one" + (peer_state != nullptr ? ", " + ago + "," : std::string{}) +
+           " was judged by row " + std::to_string(snapshot->verdict_rule) +
            " of docs/internals/generations.md\n";
   }
-  out += "  to copy     " + control::human_size(snapshot->dirty_bytes) + " may differ from " + peer + "\n";
-  out += "  to lose     " + control::human_size(snapshot->would_lose_bytes) +
+  out +=
+      "  to copy     now " + control::human_size(snapshot->dirty_bytes) + " may differ from " + peer + "\n";
+  out += "  to lose     now " + control::human_size(snapshot->would_lose_bytes) +
          " at most, if this copy is overwritten with the other one\n";
   out += "  promotion   " + promotion_line(*snapshot, config) + "\n";
   return out + "  the other side of it: twinblock explain " + config.name + " on " + peer;

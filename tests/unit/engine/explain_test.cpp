@@ -60,11 +60,21 @@ TEST(ExplainText, ShowsWhatThePeerSaidOfItself) {
   said.history.count = 1;
   said.history.entries[0] = {0x3333, 0x1111, 99,
                              static_cast<std::uint8_t>(bitmap::GenerationCause::degraded)};
-  const auto text = explain_text(superblock(), config(), core::MirrorSnapshot{}, "", &said);
-  EXPECT_THAT(text, HasSubstr("beta said   copy consistent, own term 513; it would lose 192 KiB at most"));
+  core::MirrorSnapshot snapshot;
+  snapshot.peer_said_at = twinblock::Instant{1'000'000'000};
+  snapshot.verdict_rule = 62;
+  const twinblock::Instant now{201'500'000'000};
+  const auto text = explain_text(superblock(), config(), snapshot, "", &said, now);
+  EXPECT_THAT(text,
+              HasSubstr("beta said   3m20s ago, at the handshake: copy consistent, own term 513; it would "
+                        "have lost 192 KiB at most"));
+  EXPECT_THAT(text, HasSubstr("the last one, 3m20s ago, was judged by row 62"));
+  EXPECT_THAT(text, HasSubstr("to copy     now 0 B may differ from beta"));
+  EXPECT_THAT(text, HasSubstr("to lose     now 0 B at most"));
   EXPECT_THAT(text, HasSubstr("0000000000003333  degraded  #99"));
   const auto json =
-      twinblock::engine::explain_json(superblock(), twinblock::NodeIndex{1}, core::MirrorSnapshot{}, &said);
+      twinblock::engine::explain_json(superblock(), twinblock::NodeIndex{1}, snapshot, &said, now);
+  EXPECT_THAT(json, HasSubstr("\"peer_said\":{\"age_s\":200,"));
   EXPECT_THAT(json, HasSubstr("\"would_lose_bytes\":196608"));
 }
 
