@@ -67,10 +67,11 @@ Problem bad_metadata(const BackingPlan& plan, const ErrorCode& error) {
             "The data disk was not touched.", create + " (a target), or with --source where the data is",
             false, false};
   }
-  return {"the metadata " + plan.metadata + " cannot be used: " + error.message(),
-          "The data disk was not touched; the metadata was not written to.",
-          "twinblock metadata dump " + plan.mirror + "; if the peer is up to date: " + create + " --force",
-          false, false};
+  // P11: what cannot be read is never taken for a fresh replica.
+  return refused(
+      "the metadata " + plan.metadata + " cannot be used: " + error.message(),
+      "The data disk was not touched; the metadata was not written to.",
+      "twinblock metadata dump " + plan.mirror + "; if the peer is up to date: " + create + " --force");
 }
 
 std::optional<Problem> check_identity(const BackingPlan& plan, const bitmap::Superblock& superblock,

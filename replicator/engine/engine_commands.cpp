@@ -76,9 +76,7 @@ control::CommandResult result_of(core::Refusal refusal, const control::MirrorCon
   const RefusalText& text = refusal_text(refusal);
   const std::string& peer = config.peer_node().name;
   control::CommandResult result;
-  if (refusal != core::Refusal::none) {
-    result.outcome = text.by_safety_rule ? control::Outcome::kRefused : control::Outcome::kFailed;
-  }
+  if (refusal != core::Refusal::none) result.outcome = text.outcome;
   result.message = for_mirror(text.message, config.name, peer);
   result.what_is_safe = for_mirror(text.what_is_safe, config.name, peer);
   result.next_step = for_mirror(text.next_step, config.name, peer);
@@ -377,8 +375,8 @@ void Engine::do_dump(Entry& entry, const control::CommandCallback& callback) {
 void Engine::do_core(Entry& entry, const control::Command& command, control::CommandCallback callback) {
   if (entry.phase != Phase::kRunning) {
     callback(entry.problem.message.empty()
-                 ? refused("mirror " + entry.config.name + " is not up", "Nothing was changed.",
-                           "twinblock up " + entry.config.name)
+                 ? result_of(Problem{"mirror " + entry.config.name + " is not up", "Nothing was changed.",
+                                     "twinblock up " + entry.config.name})
                  : result_of(entry.problem));
     return;
   }

@@ -24,7 +24,7 @@ struct Problem {
   std::string message;       // what happened
   std::string what_is_safe;  // which data can be relied on
   std::string next_step;     // a command to type
-  bool refused = false;      // a safety rule said no (exit code 3), as opposed to a failure (1)
+  bool refused = false;      // a safety rule said no (exit code 3), as opposed to a failure (1); errors.md
   bool retry = false;        // goes away by itself: try again
 };
 

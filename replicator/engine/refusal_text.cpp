@@ -10,26 +10,31 @@ namespace {
 constexpr std::string_view kBoth = "Both copies stay as they are.";
 constexpr std::string_view kNothing = "Nothing was changed.";
 
+// What each is, is said above the table in docs/internals/errors.md.
+constexpr auto kRule = control::Outcome::kRefused;
+constexpr auto kFailed = control::Outcome::kFailed;
+constexpr auto kUsage = control::Outcome::kUsage;
+
 struct Row {
   core::Refusal refusal;
   RefusalText text;
 };
 
 // One row per enumerator, in the order of core::Refusal.
-#define TB_REFUSAL(name, message, safe, next, by_rule) \
+#define TB_REFUSAL(name, message, safe, next, outcome) \
   Row {                                                \
     core::Refusal::name, {                             \
-      #name, message, safe, next, by_rule              \
+#name, message, safe, next, outcome              \
     }                                                  \
   }
 constexpr std::array kRows{
-    TB_REFUSAL(none, "done", "", "", false),
+    TB_REFUSAL(none, "done", "", "", kFailed),
     TB_REFUSAL(protocol_version, "the peer speaks no version of the protocol that this node knows", kBoth,
-               "install the same release on both nodes", false),
+               "install the same release on both nodes", kFailed),
     TB_REFUSAL(required_feature, "the peer requires a feature that this node does not have", kBoth,
-               "install the same release on both nodes", false),
+               "install the same release on both nodes", kFailed),
     TB_REFUSAL(mirror_name, "the peer answers for a mirror of another name", kBoth,
-               "compare [[mirror]] name and the replication addresses on both nodes", false),
+               "compare [[mirror]] name and the replication addresses on both nodes", kRule),
     TB_REFUSAL(
         mirror_id,
         "the peer's replica belongs to another mirror: both nodes were created with --source, or a disk is "
@@ -37,89 +42,90 @@ constexpr std::array kRows{
         "Neither copy is overwritten or merged with the other one.",
         "on the node whose data does not count, which overwrites it: twinblock down MIRROR; twinblock create "
         "MIRROR --force (without --source); twinblock up MIRROR",
-        true),
+        kRule),
     TB_REFUSAL(node_index, "both nodes claim the same place in the mirror", kBoth,
-               "[[mirror.node]] must have the same order on both nodes; check [node] name", false),
+               "[[mirror.node]] must have the same order on both nodes; check [node] name", kRule),
     TB_REFUSAL(geometry, "the replicas differ in size, region size, block size or hot extents", kBoth,
                "make both disks the same size, then on the target: twinblock down MIRROR, create MIRROR "
                "--force, up MIRROR",
-               false),
+               kRule),
     TB_REFUSAL(config_differs, "the configuration of the mirror differs between the nodes", kBoth,
-               "make the [[mirror]] tables equal; the log names the field", false),
+               "make the [[mirror]] tables equal; the log names the field", kRule),
     TB_REFUSAL(verdict_differs, "the two nodes judge their histories differently", kBoth,
-               "twinblock explain MIRROR on both nodes; report this with its output", true),
+               "twinblock explain MIRROR on both nodes; report this with its output", kRule),
     TB_REFUSAL(bad_message, "the peer sent something that this protocol does not allow", kBoth,
-               "install the same release on both nodes; see the log", false),
+               "install the same release on both nodes; see the log", kFailed),
     TB_REFUSAL(no_data, "neither replica has data yet", kNothing,
-               "on the node whose disk counts: twinblock create MIRROR --source", true),
+               "on the node whose disk counts: twinblock create MIRROR --source", kRule),
     TB_REFUSAL(
         no_good_copy, "neither replica is complete: both were being overwritten when they stopped", kBoth,
-        "bring back the node that had the data, or force one side: twinblock promote MIRROR --force", true),
+        "bring back the node that had the data, or force one side: twinblock promote MIRROR --force", kRule),
     TB_REFUSAL(rolled_back, "a replica went back in time (restored from a backup or snapshot)", kBoth,
-               "twinblock explain MIRROR; then create the restored replica anew as a target", true),
+               "twinblock explain MIRROR; then create the restored replica anew as a target", kRule),
     TB_REFUSAL(unrelated, "the replicas have no history in common", kBoth,
-               "decide which one counts; on the other: twinblock create MIRROR --force", true),
+               "decide which one counts; on the other: twinblock create MIRROR --force", kRule),
     TB_REFUSAL(
         split_brain, "split-brain: both sides took writes that the other one lacks",
         "Both copies are kept; nothing is overwritten until you decide.",
         "twinblock explain MIRROR; then twinblock resolve MIRROR --keep on the node whose data stays, and "
         "twinblock resolve MIRROR --discard on the other one (first twinblock demote MIRROR, if it is "
         "source)",
-        true),
+        kRule),
     TB_REFUSAL(peer_disk_failed, "the peer's disk has failed", "This node's copy serves alone.",
-               "replace the disk in PEER, then there: twinblock create MIRROR --force", false),
+               "replace the disk in PEER, then there: twinblock create MIRROR --force", kFailed),
     TB_REFUSAL(
         two_sources, "both nodes are source", kBoth,
         "twinblock explain MIRROR on both; then demote the one to be overwritten: twinblock demote MIRROR",
-        true),
+        kRule),
     TB_REFUSAL(resync_origin_lost, "an unfinished resync came from a history that the peer does not have",
                "This copy is incomplete; the peer's is untouched.",
-               "bring back the node it came from, or create this replica anew", true),
+               "bring back the node it came from, or create this replica anew", kRule),
     TB_REFUSAL(not_source, "this node is not source", kNothing, "run it on the source (twinblock status)",
-               false),
-    TB_REFUSAL(already_source, "this node is source already", kNothing, "twinblock status MIRROR", false),
-    TB_REFUSAL(peer_is_source, "the peer is source", kNothing, "twinblock switchover MIRROR", true),
+               kFailed),
+    TB_REFUSAL(already_source, "this node is source already", kNothing, "twinblock status MIRROR", kFailed),
+    TB_REFUSAL(peer_is_source, "the peer is source", kNothing, "twinblock switchover MIRROR", kRule),
     TB_REFUSAL(replica_inconsistent, "this copy is incomplete (mid-resync): promoting it would serve garbage",
                "The peer's copy is the good one.",
-               "let the resync finish; if the peer is lost for good: twinblock promote MIRROR --force", true),
+               "let the resync finish; if the peer is lost for good: twinblock promote MIRROR --force",
+               kRule),
     TB_REFUSAL(replica_outdated, "this copy is known to be old", "The peer has newer data.",
-               "bring the peer back; if it is lost for good: twinblock promote MIRROR --force", true),
+               "bring the peer back; if it is lost for good: twinblock promote MIRROR --force", kRule),
     TB_REFUSAL(replica_failed, "this replica's disk has failed", "The peer's copy is not affected.",
-               "replace the disk, then: twinblock create MIRROR --force", false),
+               "replace the disk, then: twinblock create MIRROR --force", kFailed),
     TB_REFUSAL(peer_may_have_more,
                "PEER may still be source, or may have acknowledged writes that are not here",
                "This copy is complete as of the end of the last session.",
-               "make sure that PEER is off, then: twinblock promote MIRROR --confirm-dead PEER", true),
+               "make sure that PEER is off, then: twinblock promote MIRROR --confirm-dead PEER", kRule),
     TB_REFUSAL(async_may_lose, "an async target may lack the last acknowledged writes",
                "This copy equals an earlier moment of the source.",
-               "bring PEER back, or accept the loss: twinblock promote MIRROR --confirm-dead PEER", true),
+               "bring PEER back, or accept the loss: twinblock promote MIRROR --confirm-dead PEER", kRule),
     TB_REFUSAL(peer_took_term, "the peer took over as source meanwhile", "The peer's copy is the newest.",
-               "twinblock status MIRROR", true),
+               "twinblock status MIRROR", kRule),
     TB_REFUSAL(link_lost, "the link to PEER was lost meanwhile", kBoth, "twinblock status MIRROR; try again",
-               false),
+               kFailed),
     TB_REFUSAL(not_connected, "there is no link to PEER", kNothing, "twinblock connect MIRROR; is PEER up?",
-               false),
-    TB_REFUSAL(busy, "another command is still running", kNothing, "wait for it, then try again", false),
+               kFailed),
+    TB_REFUSAL(busy, "another command is still running", kNothing, "wait for it, then try again", kFailed),
     TB_REFUSAL(wrong_node, "that is not a node of this mirror, or not the one that this needs", kNothing,
-               "use the name PEER", false),
+               "use the name PEER", kUsage),
     TB_REFUSAL(no_split_brain, "there is no split-brain to resolve", kNothing, "twinblock status MIRROR",
-               false),
+               kFailed),
     TB_REFUSAL(stopping, "the mirror is being stopped", "It stops in order; nothing acknowledged is lost.",
-               "twinblock up MIRROR when it is down", false),
-    TB_REFUSAL(timeout, "it took too long", kBoth, "twinblock status MIRROR; try again", false),
-    TB_REFUSAL(peer_refused, "the peer refused", kBoth, "look at twinblock status MIRROR on PEER", false),
+               "twinblock up MIRROR when it is down", kFailed),
+    TB_REFUSAL(timeout, "it took too long", kBoth, "twinblock status MIRROR; try again", kFailed),
+    TB_REFUSAL(peer_refused, "the peer refused", kBoth, "look at twinblock status MIRROR on PEER", kFailed),
     TB_REFUSAL(resync_running, "a resync is running", "The source's copy is the good one.",
-               "twinblock wait MIRROR --for synced, then try again", true),
+               "twinblock wait MIRROR --for synced, then try again", kRule),
     TB_REFUSAL(no_peer_data, "this replica has no data yet: it is a target that was never filled", kNothing,
-               "promote the node that has the data; this one is filled when they are connected", true),
+               "promote the node that has the data; this one is filled when they are connected", kRule),
     TB_REFUSAL(metadata_failed, "the metadata of this replica cannot be written",
                "The data disk is as it was; the peer's copy is not affected.",
-               "replace the metadata disk; then: twinblock up MIRROR", false),
-    TB_REFUSAL(unsupported, "this version cannot do that", kNothing, "see the CHANGELOG", false),
+               "replace the metadata disk; then: twinblock up MIRROR", kFailed),
+    TB_REFUSAL(unsupported, "this version cannot do that", kNothing, "see the CHANGELOG", kFailed),
     TB_REFUSAL(clients_connected, "clients hold the NBD export of MIRROR open", kNothing,
-               "unmount and disconnect first, or cut them off: the same command with --force", true),
+               "unmount and disconnect first, or cut them off: the same command with --force", kRule),
     TB_REFUSAL(source_discards, "this node is source, and does not give up what it serves", kBoth,
-               "twinblock demote MIRROR, then resolve MIRROR --discard", true),
+               "twinblock demote MIRROR, then resolve MIRROR --discard", kRule),
 };
 #undef TB_REFUSAL
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "replicator/control/protocol.hpp"
 #include "replicator/core/types.hpp"
 
 namespace twinblock::engine {
@@ -14,7 +15,7 @@ struct RefusalText {
   std::string_view message;
   std::string_view what_is_safe;
   std::string_view next_step;  // MIRROR, PEER: replaced by for_mirror()
-  bool by_safety_rule;         // exit code 3; else 1
+  control::Outcome outcome;    // the exit code
 };
 
 [[nodiscard]] const RefusalText& refusal_text(core::Refusal refusal);

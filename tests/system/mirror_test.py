@@ -402,6 +402,8 @@ def test_configurations_that_differ(d):
         p.beta.cli("up", "data")
         wait_for("the difference to be named",
                  lambda: "hot_extents" in p.alpha.status()["reason"] or "size" in p.alpha.status()["reason"])
+        refused = p.alpha.cli("connect", "data", check=False)
+        assert refused.returncode == 3 and "differ" in refused.stdout, refused.stdout
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <regex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -161,6 +163,110 @@ TEST_F(BackingTest, ASealedDiskThatChangedIsRefused) {
   const auto refused = engine::open_backing(plan_);
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().message.find("changed while"), std::string::npos);
+}
+
+// The rows of "Set-up problems" in docs/internals/errors.md.
+class ProblemTable {
+ public:
+  ProblemTable() {
+    std::ifstream in{std::string{TWINBLOCK_SOURCE_DIR} + "/docs/internals/errors.md"};
+    bool inside = false;
+    static const std::regex row{R"(\| `([^`]+)` \| ([0-9]) \|)"};
+    for (std::string line; std::getline(in, line);) {
+      if (line.starts_with("## ")) inside = line == "## Set-up problems";
+      std::smatch parts;
+      if (inside && std::regex_match(line, parts, row)) rows_.push_back({parts[1], std::stoi(parts[2])});
+    }
+  }
+
+  // The row is the longest pattern that fits: the others say less of what happened.
+  template <class T>
+  void expect(const engine::Outcome<T>& outcome) {
+    ASSERT_FALSE(outcome);
+    const engine::Problem& problem = outcome.error();
+    Row* best = nullptr;
+    for (Row& row : rows_) {
+      const bool longer = best == nullptr || row.pattern.size() > best->pattern.size();
+      if (longer && std::regex_match(problem.message, std::regex{expression(row.pattern)})) best = &row;
+    }
+    ASSERT_NE(best, nullptr) << "not in the document: " << problem.message;
+    EXPECT_EQ(best->exit, problem.refused ? 3 : 1) << problem.message;
+    best->seen = true;
+  }
+
+  std::set<std::string> unseen() const {
+    std::set<std::string> patterns;
+    for (const Row& row : rows_) {
+      if (!row.seen) patterns.insert(row.pattern);
+    }
+    return patterns;
+  }
+
+ private:
+  struct Row {
+    std::string pattern;
+    int exit;
+    bool seen = false;
+  };
+  static std::string expression(const std::string& pattern) {
+    static const std::regex special{R"([()\[\]{}.*+?^$|\\])"};
+    static const std::regex words{"WHAT|PATH|USE|WHY|MIRROR|NUMBER|KIND"};
+    return std::regex_replace(std::regex_replace(pattern, special, R"(\$&)"), words, ".+");
+  }
+  std::vector<Row> rows_;
+};
+
+TEST_F(BackingTest, EveryProblemIsInTheDocumentWithItsExitCode) {
+  ProblemTable table;
+  const auto with = [this](auto change) {
+    engine::BackingPlan plan = plan_;
+    change(plan);
+    return plan;
+  };
+  engine::CreateOptions source;
+  source.source = true;
+  table.expect(engine::open_backing(plan_));        // no metadata
+  table.expect(engine::create_backing(plan_, {}));  // no disk
+  auto tiny = with_size();
+  tiny.size = ByteCount{1};
+  table.expect(engine::create_backing(plan_, tiny));
+  table.expect(engine::create_backing(with([&](auto& p) { p.disk = folder_ + "/no/disk"; }), with_size()));
+  table.expect(engine::create_backing(with([](auto& p) { p.metadata = p.disk; }), with_size()));
+  table.expect(engine::create_backing(with([](auto& p) { p.logical_block_size = 100; }), with_size()));
+  table.expect(engine::create_backing(with([&](auto& p) { p.metadata = folder_; }), with_size()));
+  ASSERT_TRUE(engine::create_backing(plan_, with_size()));
+  auto larger = with_size();
+  larger.size = ByteCount{2 * kSize};
+  table.expect(engine::create_backing(plan_, larger));
+  table.expect(engine::create_backing(plan_, source));
+  table.expect(engine::open_backing(with([](auto& p) { p.node = NodeIndex{1}; })));
+  std::filesystem::copy_file(plan_.disk, folder_ + "/copy");
+  table.expect(engine::open_backing(with([&](auto& p) { p.disk = folder_ + "/copy"; })));
+  {
+    const auto holder = engine::open_backing(plan_);
+    table.expect(engine::open_backing(plan_));  // locked
+  }
+  std::filesystem::resize_file(plan_.disk, kSize / 2);
+  table.expect(engine::open_backing(plan_));
+  std::filesystem::resize_file(plan_.disk, kSize);
+  ASSERT_FALSE(engine::seal_clean(plan_));
+  poke(plan_.disk, 100, "changed");
+  table.expect(engine::open_backing(plan_));
+  poke(plan_.metadata, 0, std::string(2 * bitmap::kBlockSize, 'q'));
+  table.expect(engine::open_backing(plan_));
+  table.expect(engine::create_backing(plan_, {}));
+  std::filesystem::remove(plan_.metadata);
+  poke(plan_.disk, 0, "XFSB");
+  table.expect(engine::create_backing(plan_, {}));
+  const std::string on_tmpfs = "the metadata PATH lies on a file system that a reboot empties (tmpfs)";
+  if (std::filesystem::exists("/dev/shm"))
+    table.expect(engine::create_backing(with([](auto& p) { p.metadata = "/dev/shm/tb.meta"; }), with_size()));
+  auto unseen = table.unseen();
+  unseen.erase(on_tmpfs);
+  // Block devices, which need root: tests/system/bad_input_test.py, blockdev_test.py.
+  EXPECT_EQ(unseen, (std::set<std::string>{
+                        "WHAT PATH is USE", "the metadata PATH lies on the mirrored disk itself",
+                        "the disk PATH has blocks of NUMBER bytes, the mirror was created with NUMBER"}));
 }
 
 }  // namespace
