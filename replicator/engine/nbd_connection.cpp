@@ -84,6 +84,9 @@ void NbdConnection::on_received(ring::StreamSocket&) {
   payload_direct_ = false;
   session_.payload_received(payload_size_ - payload_filled_);
   payload_filled_ = payload_size_;
+  // Not whole when we began to stop: it must not start now. The socket may be closing already, which leaves
+  // no place for its answer.
+  if (draining_) return update_pause();
   if (submit_write_piece()) pump();
 }
 
@@ -266,7 +269,8 @@ void NbdConnection::on_resources() {
     submit_zeroes(index);
     complete_if_done(index);
   }
-  if (blocked_ == kNone) return;
+  // A stopping connection does not wait for what has not started (check_drained), nor may it start late.
+  if (blocked_ == kNone || draining_) return;
   const std::uint32_t index = blocked_;
   blocked_ = kNone;
   if (index == writing_) {
