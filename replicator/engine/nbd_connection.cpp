@@ -22,6 +22,10 @@ ring::StreamOptions stream_options() {
   ring::StreamOptions options;
   options.queue_items = {2, 512, 2};
   options.role = ring::FileRole::kNbd;
+  // A TCP client whose host died says nothing any more: it would hold its place, and count as a client that
+  // a demote refuses to drop, for ever.
+  options.keepalive_s = 60;
+  options.user_timeout_ms = 120'000;
   return options;
 }
 
@@ -138,9 +142,12 @@ void NbdConnection::check_deadlines(Instant now, Duration handshake_max, Duratio
   if (!socket_.is_open()) return;
   const bool late = !session_.handshake_done() && opened_ + handshake_max < now;
   const bool stalled = socket_.queued_bytes() > 0 && socket_.last_sent() + stall_max < now;
-  if (late || stalled) {
-    control::log_info("nbd.deadline", late ? "a client did not finish the handshake in time"
-                                           : "a client does not take its answers");
+  // It holds a buffer that all clients of all mirrors share (P13).
+  const bool withheld = payload_direct_ && socket_.last_received() + stall_max < now;
+  if (late || stalled || withheld) {
+    control::log_info("nbd.deadline", late      ? "a client did not finish the handshake in time"
+                                      : stalled ? "a client does not take its answers"
+                                                : "a client does not send the data of its write");
     socket_.close(ring::errc::kTimedOut);
   } else if (socket_.receive_paused() && client_hung_up()) {
     socket_.close(ring::errc::kEndOfStream);

@@ -44,7 +44,8 @@ class NbdConnection final : private ring::StreamHandler, private PieceClient, pr
   void stop();
   // Closes now; pieces that have not started are dropped.
   void abort();
-  // Closes a client that does not get through the handshake, or that does not take its answers.
+  // Closes a client that does not get through the handshake, that does not take its answers, or that stops in
+  // the middle of a write.
   void check_deadlines(Instant now, Duration handshake_max, Duration stall_max);
   [[nodiscard]] bool finished() const noexcept { return finished_; }
   // The client chose the export and has not said goodbye.

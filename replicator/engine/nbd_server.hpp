@@ -18,7 +18,7 @@ namespace twinblock::engine {
 struct NbdServerOptions {
   std::uint32_t connections_max = 64;
   Duration handshake_max = Duration::seconds(10);
-  Duration stall_max = Duration::seconds(120);  // no progress of answers
+  Duration stall_max = Duration::seconds(120);  // no progress of answers, or of a write's data
 };
 
 class NbdServer final : private ring::ListenerHandler,

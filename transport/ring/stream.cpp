@@ -76,6 +76,12 @@ void StreamSocket::set_options(int fd) const {
   if (domain != AF_INET && domain != AF_INET6) return;
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   if (options_.user_timeout_ms > 0) set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, options_.user_timeout_ms);
+  if (options_.keepalive_s > 0) {
+    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, options_.keepalive_s);
+    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, std::max(1u, options_.keepalive_s / 4));
+    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 4);
+  }
   if (options_.unsent_bytes_max > 0)
     set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, options_.unsent_bytes_max);
 }

@@ -35,8 +35,9 @@ struct SendItem {
 struct StreamOptions {
   std::array<std::uint32_t, kSendClassCount> queue_items{64, 256, 32};  // per class; powers of two
   std::uint32_t user_timeout_ms = 0;                                    // TCP_USER_TIMEOUT; 0: the kernel's
-  std::uint32_t unsent_bytes_max = 0;                                   // TCP_NOTSENT_LOWAT; 0: the kernel's
-  std::uint32_t send_buffer_bytes = 0;                                  // SO_SNDBUF; 0: the kernel's
+  std::uint32_t keepalive_s = 0;        // TCP: asks a silent peer whether it lives after so long; 0: never
+  std::uint32_t unsent_bytes_max = 0;   // TCP_NOTSENT_LOWAT; 0: the kernel's
+  std::uint32_t send_buffer_bytes = 0;  // SO_SNDBUF; 0: the kernel's
   FileRole role = FileRole::kOther;
 };
 

@@ -233,4 +233,27 @@ TEST_F(NbdConnectionTest, StoppingAnswersWhatRuns) {
   EXPECT_TRUE(sees_end());
 }
 
+// A client that stops in the middle of a payload holds a buffer of everybody's.
+TEST_F(NbdConnectionTest, APayloadThatDoesNotComeIsNotWaitedForForEver) {
+  say(request(nbd::Command::kWrite, 0, 1u << 20) + std::string(60u << 10, 'a'));
+  turns(20);
+  EXPECT_EQ(arena_->in_use(), 1u);
+  const auto now = loop_->now();
+  connection_->check_deadlines(now + Duration::seconds(60), Duration::seconds(10), Duration::seconds(120));
+  turns(5);
+  EXPECT_EQ(arena_->in_use(), 1u) << "slow is not gone";
+  connection_->check_deadlines(now + Duration::seconds(130), Duration::seconds(10), Duration::seconds(120));
+  EXPECT_TRUE(sees_end());
+  turns(5);
+  EXPECT_EQ(arena_->in_use(), 0u);
+}
+
+// Idle between requests is no stall.
+TEST_F(NbdConnectionTest, AnIdleClientStays) {
+  const auto now = loop_->now();
+  connection_->check_deadlines(now + Duration::seconds(3000), Duration::seconds(10), Duration::seconds(120));
+  turns(5);
+  EXPECT_TRUE(connection_->serving());
+}
+
 }  // namespace

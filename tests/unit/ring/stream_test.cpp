@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 
 #include <cstring>
 #include <deque>
@@ -273,6 +274,34 @@ TEST_P(Streams, early_bytes_are_shown_first) {
   ASSERT_TRUE(run_until([&] { return peer.messages.size() == 1; }));
   EXPECT_EQ(peer.messages[0], std::vector<std::byte>(4, std::byte{9}));
   close(pair.fds[1]);
+  ASSERT_TRUE(run_until([&] { return peer.closed == 1; }));
+}
+
+// Nobody says goodbye for a host that lost its power.
+TEST_P(Streams, a_silent_tcp_peer_is_asked_whether_it_lives) {
+  const int door = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  ASSERT_EQ(bind(door, reinterpret_cast<sockaddr*>(&address), length), 0);
+  ASSERT_EQ(listen(door, 1), 0);
+  ASSERT_EQ(getsockname(door, reinterpret_cast<sockaddr*>(&address), &length), 0);
+  const int far = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ASSERT_EQ(connect(far, reinterpret_cast<sockaddr*>(&address), length), 0);
+  Peer peer{*loop_, {.keepalive_s = 60}};
+  peer.socket.open(accept4(door, nullptr, nullptr, SOCK_CLOEXEC));
+  const auto option = [&](int level, int name) {
+    int value = -1;
+    socklen_t size = sizeof value;
+    EXPECT_EQ(getsockopt(peer.socket.fd(), level, name, &value, &size), 0);
+    return value;
+  };
+  EXPECT_EQ(option(SOL_SOCKET, SO_KEEPALIVE), 1);
+  EXPECT_EQ(option(IPPROTO_TCP, TCP_KEEPIDLE), 60);
+  EXPECT_EQ(option(IPPROTO_TCP, TCP_KEEPINTVL) * option(IPPROTO_TCP, TCP_KEEPCNT), 60);
+  close(far);
+  close(door);
   ASSERT_TRUE(run_until([&] { return peer.closed == 1; }));
 }
 
