@@ -58,7 +58,7 @@ class Engine final : public control::ControlBackend, private TurnMember {
     Phase phase = Phase::kStopped;
     Problem problem;  // why it is not running
     core::Policy policy;
-    int nbd_fd = -1;
+    int nbd_fd = -1;  // from systemd, for as long as the daemon lives
     std::unique_ptr<Backing> backing;
     std::unique_ptr<MirrorRunner> runner;
     core::CommandId stop_id = 0;

@@ -1,5 +1,8 @@
 #include "replicator/engine/mirror_runner.hpp"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
@@ -68,8 +71,19 @@ Result<void> MirrorRunner::start() {
   carry_out();
   busy_ = false;
   shard_.turn.add(*this);
-  auto listening = plan_.nbd_fd >= 0 ? server_.adopt(plan_.nbd_fd) : server_.listen(plan_.nbd);
+  auto listening = listen();
   server_open_ = listening.has_value();
+  return listening;
+}
+
+// Whoever adopts a descriptor closes it at the end. systemd's socket must outlive that, for the next `up` of
+// the mirror: the number alone would by then name nothing, or somebody else's listener.
+Result<void> MirrorRunner::listen() {
+  if (plan_.nbd_fd < 0) return server_.listen(plan_.nbd);
+  const int fd = fcntl(plan_.nbd_fd, F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return system_error(errno);
+  auto listening = server_.adopt(fd);
+  if (!listening) ::close(fd);
   return listening;
 }
 

@@ -31,7 +31,7 @@ struct RunnerPlan {
   PeerLinkPlan link;
   std::string peer_name;
   ring::Address nbd;
-  int nbd_fd = -1;  // a listening socket from systemd instead
+  int nbd_fd = -1;  // a listening socket from systemd instead; stays the caller's
   Duration disk_timeout;
 };
 
@@ -109,6 +109,7 @@ class MirrorRunner final : public BlockExport,
   void on_timer();
   void on_meta_done(MetaOp& op, int result);
 
+  Result<void> listen();
   void feed(const core::Input& input);
   void step(const core::Input& input);
   void carry_out();
