@@ -69,7 +69,8 @@ struct DiskDone {
   BufferId buffer;
   Digest digest{};  // of what was read, as DiskIo::look asked; without meaning after an error
 };
-// Completion of a MetaWrite: durable, or failed.
+// Completion of a MetaWrite: durable, or failed. After a failure the core writes no metadata any more and
+// leaves the bytes of what it had written alone: a write that timed out may still be reading them.
 struct MetaDone {
   OpId op;
   int error;

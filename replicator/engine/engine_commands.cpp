@@ -126,6 +126,7 @@ RunningFacts Engine::facts_of(const Entry& entry) const {
   facts.config_difference = entry.runner->config_difference();
   facts.resync_rate = entry.resync_rate;
   facts.stuck_disk_operations = entry.runner->quarantined();
+  facts.stuck_metadata_writes = entry.runner->quarantined_metadata();
   return facts;
 }
 

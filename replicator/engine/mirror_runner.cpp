@@ -162,7 +162,7 @@ void MirrorRunner::on_turn_end() {
 }
 
 void MirrorRunner::rearm() {
-  const Instant at = std::min(core_.next_deadline(), disk_.next_expiry());
+  const Instant at = std::min({core_.next_deadline(), disk_.next_expiry(), next_metadata_expiry()});
   if (at == Instant::never()) {
     shard_.loop.disarm(timer_);
   } else {
@@ -172,6 +172,7 @@ void MirrorRunner::rearm() {
 
 void MirrorRunner::on_timer() {
   disk_.expire(shard_.loop.now());
+  expire_metadata(shard_.loop.now());
   feed(core::Tick{});
 }
 
@@ -221,6 +222,8 @@ void MirrorRunner::carry(const core::MetaWrite& write) {
   MetaOp& op = *free_meta_ops_.back();
   free_meta_ops_.pop_back();
   op.id = write.op;
+  op.given_up = false;
+  if (plan_.disk_timeout > Duration{}) op.due = shard_.loop.now() + plan_.disk_timeout;
   op.size = write.bytes.size();
   std::span<const std::byte> bytes = write.bytes;
   if (reinterpret_cast<std::uintptr_t>(bytes.data()) % kMetaAlignment != 0) {
@@ -240,12 +243,41 @@ void MirrorRunner::on_meta_done(MetaOp& op, int result) {
   const core::OpId id = op.id;
   int error = result < 0 ? -result : 0;
   if (error == 0 && static_cast<std::size_t>(result) < op.size) error = EIO;
-  if (error != 0) {
-    control::log_error("metadata.error", "a metadata write failed",
-                       {{"mirror", mirror()}, {"error", std::strerror(error)}});
-  }
+  op.due = Instant::never();
   free_meta_ops_.push_back(&op);
+  if (op.given_up) {  // the core knows it as failed
+    --meta_given_up_;
+    shard_.turn.add(*this);
+    return;
+  }
+  if (error != 0) return meta_failed(id, error);
+  feed(core::MetaDone{id, 0});
+}
+
+void MirrorRunner::meta_failed(core::OpId id, int error) {
+  control::log_error("metadata.error", "a metadata write failed",
+                     {{"mirror", mirror()}, {"error", std::strerror(error)}});
   feed(core::MetaDone{id, error});
+}
+
+// Without a limit a metadata device that hangs would hold every write whose intent is not durable, and nobody
+// would be told (P13). What was given up may still land: it is what the core wanted there, its bytes stay as
+// they are since a core whose metadata failed writes none any more, and the locks are held until it is back.
+void MirrorRunner::expire_metadata(Instant now) {
+  for (std::size_t i = 0; i < meta_ops_.size(); ++i) {  // feeding the core may add some
+    MetaOp& op = *meta_ops_[i];
+    if (op.due > now) continue;
+    op.due = Instant::never();
+    op.given_up = true;
+    ++meta_given_up_;
+    meta_failed(op.id, ETIMEDOUT);
+  }
+}
+
+Instant MirrorRunner::next_metadata_expiry() const {
+  Instant first = Instant::never();
+  for (const auto& op : meta_ops_) first = std::min(first, op->due);
+  return first;
 }
 
 void MirrorRunner::carry(const core::Send& send) {

@@ -70,8 +70,9 @@ class MirrorRunner final : public BlockExport,
   [[nodiscard]] std::string nbd_address() const { return server_.address(); }
   [[nodiscard]] std::size_t client_count() const { return server_.client_count(); }
   [[nodiscard]] const std::string& mirror() const noexcept { return plan_.core.mirror_name; }
-  // Disk operations that timed out and have not come back.
+  // Disk operations, and metadata writes, that timed out and have not come back.
   [[nodiscard]] std::uint32_t quarantined() const noexcept { return disk_.quarantined(); }
+  [[nodiscard]] std::uint32_t quarantined_metadata() const noexcept { return meta_given_up_; }
   // In what the peer's configuration differs; empty if not.
   [[nodiscard]] const std::string& config_difference() const noexcept { return config_difference_; }
   [[nodiscard]] IoCounters io_counters() const noexcept { return counters_; }
@@ -92,6 +93,8 @@ class MirrorRunner final : public BlockExport,
     void on_op(int result) { runner_.on_meta_done(*this, result); }
     MirrorRunner& runner_;
     core::OpId id = 0;
+    Instant due = Instant::never();  // when it is given up; never() also once it was
+    bool given_up = false;
     std::size_t size = 0;
     std::size_t capacity = 0;
     std::unique_ptr<std::byte, void (*)(void*)> copy{nullptr, &std::free};
@@ -108,6 +111,9 @@ class MirrorRunner final : public BlockExport,
   void on_resources() override;
   void on_timer();
   void on_meta_done(MetaOp& op, int result);
+  void meta_failed(core::OpId id, int error);
+  void expire_metadata(Instant now);
+  [[nodiscard]] Instant next_metadata_expiry() const;
 
   Result<void> listen();
   void feed(const core::Input& input);
@@ -149,6 +155,7 @@ class MirrorRunner final : public BlockExport,
   std::function<void()> closed_;  // set: closing
   std::vector<std::unique_ptr<MetaOp>> meta_ops_;
   std::vector<MetaOp*> free_meta_ops_;
+  std::uint32_t meta_given_up_ = 0;
   std::deque<core::DiskIo> waiting_reads_;  // without a buffer
   ring::MethodTimer<MirrorRunner, &MirrorRunner::on_timer> timer_{this};
 };

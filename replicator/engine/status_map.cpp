@@ -102,6 +102,10 @@ std::string reason_of(const core::MirrorSnapshot& s, const control::MirrorConfig
     return "the data disk does not answer: " + std::to_string(facts.stuck_disk_operations) +
            " operations timed out and have not come back";
   }
+  if (facts.stuck_metadata_writes > 0) {
+    return "the metadata does not answer: " + std::to_string(facts.stuck_metadata_writes) +
+           " writes timed out and have not come back";
+  }
   if (s.replica == core::ReplicaState::failed) return "this replica's disk or metadata has failed";
   if (s.refusal != core::Refusal::none) {
     const RefusalText& text = refusal_text(s.refusal);

@@ -21,6 +21,7 @@ struct RunningFacts {
   std::string config_difference;  // what the peer's hello has otherwise
   std::uint64_t resync_rate = 0;  // bytes per second, smoothed; 0: not known
   std::uint32_t stuck_disk_operations = 0;
+  std::uint32_t stuck_metadata_writes = 0;
 };
 
 // The first that applies, in the order of DESIGN's table of states.

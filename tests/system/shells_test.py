@@ -4,7 +4,8 @@
 import socket
 
 import harness
-from harness import pair, run
+from faults import with_faults
+from harness import MIB, pair, run, wait_for
 
 SIZE = 16 << 20
 
@@ -28,6 +29,47 @@ def test_up_again_on_a_socket_of_systemd(d):
             assert "server replied with error to opt_go" in refused, refused
             p.alpha.cli("down", "data")
         listener.close()
+
+
+def metadata_that_hangs(d, who):
+    """A write whose intent never becomes durable is answered in bounded time all the same (P13), and who is at fault
+    says so. What lands late harms nobody."""
+    with pair(d, "disk_timeout_s = 1", size=SIZE) as p:
+        with_faults(p).create()
+        node = getattr(p, who)
+        node.faults.set("metadata.write=hang")
+        h = p.alpha.handle()
+        h.pwrite(b"m" * 4096, 8 * MIB)
+        h.flush()
+        status = node.wait_state(replica="failed")
+        assert "metadata does not answer" in status["reason"], status["reason"]
+        node.faults.clear()
+        wait_for("the late completions", lambda: node.faults.state()["held"] == 0)
+        wait_for("them to be noticed", lambda: "does not answer" not in node.status()["reason"])
+        h.pwrite(b"n" * 4096, 12 * MIB)
+        assert h.pread(4096, 8 * MIB) == b"m" * 4096
+        h.shutdown()
+        source = p.alpha
+        if node is p.alpha:
+            p.alpha.cli("switchover", "data", "--force")
+            p.beta.wait_state(role="source")
+            source = p.beta
+        node.stop_or_kill()
+        node.start()
+        p.wait_synced(source)
+        h = source.handle()
+        assert h.pread(4096, 8 * MIB) == b"m" * 4096 and h.pread(4096, 12 * MIB) == b"n" * 4096
+        h.flush()
+        h.shutdown()
+        p.compare()
+
+
+def test_metadata_of_the_source_that_hangs(d):
+    metadata_that_hangs(d, "alpha")
+
+
+def test_metadata_of_the_target_that_hangs(d):
+    metadata_that_hangs(d, "beta")
 
 
 if __name__ == "__main__":
