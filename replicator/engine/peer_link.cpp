@@ -6,6 +6,7 @@
 #include "base/assert.hpp"
 #include "replicator/control/log.hpp"
 #include "replicator/engine/metadata_file.hpp"
+#include "transport/ring/error.hpp"
 
 namespace twinblock::engine {
 namespace {
@@ -15,6 +16,8 @@ constexpr Duration kCheckInterval = Duration::seconds(1);
 // A link that lived this long was a good one: its peer restarted or the network hiccuped, dial at once.
 constexpr Duration kGoodLife = Duration::seconds(2);
 constexpr std::size_t kStrangersMax = 64;
+// Connections of one mirror that may take their time to say goodbye.
+constexpr std::size_t kLeavingMax = 8;
 
 link::ConnectorOptions connector_options() {
   link::ConnectorOptions options;
@@ -92,8 +95,8 @@ void PeerLink::adopt(std::unique_ptr<PeerConnection> connection, const wire::Hea
     control::log_warning("peer.refused", refusal, {{"path", taken.path()}});
     PeerConnectionOwner& owner = *this;
     taken.set_owner(owner);
-    leaving_.push_back(std::move(connection));
-    taken.refuse(refusal);
+    if (leaving_.size() < kLeavingMax) taken.refuse(refusal);
+    leave(std::move(connection));
     return;
   }
   take(std::move(connection));
@@ -115,9 +118,19 @@ void PeerLink::take(std::unique_ptr<PeerConnection> connection) {
 void PeerLink::lose_current() {
   if (!current_) return;
   const core::LinkId lost = std::exchange(link_, 0);
-  current_->close_when_sent();
-  leaving_.push_back(std::move(current_));
+  leave(std::move(current_));
   owner_.on_link_down(lost);
+}
+
+// A connection costs most of a megabyte until it is gone, and who comes with a hello is counted no longer as
+// a stranger: a flood of hellos must not gather connections that still say goodbye.
+void PeerLink::leave(std::unique_ptr<PeerConnection> connection) {
+  if (leaving_.size() < kLeavingMax) {
+    connection->close_when_sent();
+  } else {
+    connection->close(ring::errc::kClosed);
+  }
+  leaving_.push_back(std::move(connection));
 }
 
 void PeerLink::send(core::LinkId link, const OutgoingMessage& message) {

@@ -80,6 +80,7 @@ class PeerLink final : private PeerConnectionOwner, private link::ConnectorHandl
 
   void take(std::unique_ptr<PeerConnection> connection);
   void lose_current();
+  void leave(std::unique_ptr<PeerConnection> connection);
   void dial(bool soon);
 
   ShardContext shard_;

@@ -1,9 +1,12 @@
 #!/usr/bin/python3
 # ctest: timeout=300
 """What the shells owe the core and the operator, each test one failure story."""
+import contextlib
+import os
 import socket
 
 import harness
+from bad_input_test import hello, message, xxh3
 from faults import with_faults
 from harness import MIB, pair, run, wait_for
 
@@ -70,6 +73,36 @@ def test_metadata_of_the_source_that_hangs(d):
 
 def test_metadata_of_the_target_that_hangs(d):
     metadata_that_hangs(d, "beta")
+
+
+def test_a_flood_of_hellos_is_bounded(d):
+    """Who is refused after a good hello is no stranger any more, and costs a connection until it is gone: there may be
+    few of those at once."""
+    hash_of = xxh3()
+    with pair(d, size=SIZE) as p:
+        p.create()
+        wrong = message(hash_of, 1, hello(node=1))   # not the peer's place
+        before = len(os.listdir(f"/proc/{p.beta.process.pid}/fd"))
+        clients = []
+        most = 0
+        for i in range(3000):
+            s = socket.socket()
+            s.setblocking(False)
+            s.connect_ex(("127.0.0.1", p.beta_port))
+            clients.append(s)
+            if i >= 30:
+                with contextlib.suppress(OSError):
+                    clients[i - 30].send(wrong)
+            if i >= 600:
+                clients[i - 600].close()
+            if i % 10 == 0:
+                most = max(most, len(os.listdir(f"/proc/{p.beta.process.pid}/fd")) - before)
+        for s in clients:
+            s.close()
+        assert p.beta.process.alive()
+        assert most < 64 + 8 + 16, f"{most} connections of strangers at once"
+        wait_for("them to go", lambda: len(os.listdir(f"/proc/{p.beta.process.pid}/fd")) <= before + 2)
+        p.wait_synced(p.alpha)
 
 
 if __name__ == "__main__":
