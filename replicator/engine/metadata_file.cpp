@@ -73,10 +73,10 @@ constexpr std::uint64_t kSuperblocks = std::uint64_t{2} * bitmap::kBlockSize;
 }  // namespace
 
 Result<std::vector<std::byte>> read_metadata(const std::string& path) {
+  const auto size = size_of(path);  // also finds what is no place for metadata, a pipe for one
+  if (!size) return size.error();
   const File file{path, O_RDONLY};
   if (!file.valid()) return system_error(errno);
-  const auto size = size_of(path);
-  if (!size) return size.error();
   const std::uint64_t available = *size ? (*size)->value() : 0;
   auto head = file.read(std::min(available, kSuperblocks));
   if (!head) return head.error();

@@ -22,6 +22,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "transport/ring/error.hpp"
+
 namespace twinblock::engine {
 namespace {
 
@@ -195,11 +197,13 @@ bool is_volatile(const std::string& path) {
 }
 
 Result<std::optional<ByteCount>> size_of(const std::string& path) {
-  const Descriptor fd{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  // Not to be waited for: the opening of a pipe ends when somebody writes to it, perhaps never.
+  const Descriptor fd{open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
   if (fd.get() < 0 && errno == ENOENT) return std::optional<ByteCount>{};
   if (fd.get() < 0) return system_error(errno);
   struct stat s {};
   if (fstat(fd.get(), &s) != 0) return system_error(errno);
+  if (!S_ISBLK(s.st_mode) && !S_ISREG(s.st_mode)) return ErrorCode{ring::errc::kNotADisk};
   if (!S_ISBLK(s.st_mode)) return std::optional{ByteCount{static_cast<std::uint64_t>(s.st_size)}};
   std::uint64_t bytes = 0;
   if (ioctl(fd.get(), BLKGETSIZE64, &bytes) != 0) return system_error(errno);

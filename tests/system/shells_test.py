@@ -105,5 +105,19 @@ def test_a_flood_of_hellos_is_bounded(d):
         p.wait_synced(p.alpha)
 
 
+def test_a_pipe_in_the_place_of_metadata(d):
+    """Opening a FIFO waits for a writer for ever; a daemon that does so at its start serves nobody."""
+    with pair(d, size=SIZE) as p:
+        os.mkfifo(p.alpha.dir / "meta")
+        p.alpha.start()
+        assert p.alpha.status()["state"] == "Failed"
+        done = p.alpha.cli("create", "data", "--source", "--size", str(SIZE), check=False)
+        assert done.returncode in (1, 3), done.stdout
+        os.mkfifo(p.beta.dir / "disk")
+        p.beta.start()
+        done = p.beta.cli("create", "data", "--source", check=False)
+        assert done.returncode in (1, 3), done.stdout
+
+
 if __name__ == "__main__":
     harness.main()
