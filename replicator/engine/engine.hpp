@@ -104,6 +104,9 @@ class Engine final : public control::ControlBackend, private TurnMember {
   void do_explain(Entry& entry, const control::CommandCallback& callback);
   void do_dump(Entry& entry, const control::CommandCallback& callback);
   void do_core(Entry& entry, const control::Command& command, control::CommandCallback callback);
+  // Has the worker answer a question about files; says "busy" itself while too many wait.
+  void ask_worker(Entry& entry, const control::CommandCallback& callback,
+                  std::function<control::CommandResult()> question);
   void send_core(Entry& entry, core::Command command, control::Verb verb, control::CommandCallback callback,
                  Duration limit);
   [[nodiscard]] control::CommandResult refused_result(const Entry& entry, core::Refusal refusal) const;

@@ -259,10 +259,24 @@ void Engine::do_create(Entry& entry, const control::Command& command,
 
 void Engine::do_check(Entry& entry, const control::CommandCallback& callback) {
   const BackingPlan plan = backing_plan(entry.config);
-  worker_->post([plan, callback] {
+  ask_worker(entry, callback, [plan] {
     const auto checked = check_backing(plan);
-    callback(checked ? done(*checked) : result_of(checked.error()));
+    return checked ? done(*checked) : result_of(checked.error());
   });
+}
+
+// The read-only port asks such things for anybody: without a bound its questions would gather, and the
+// opening and the orderly end of mirrors would wait behind all of them.
+void Engine::ask_worker(Entry& entry, const control::CommandCallback& callback,
+                        std::function<control::CommandResult()> question) {
+  const bool asked = worker_->try_post([callback, question = std::move(question)] { callback(question()); });
+  if (asked) return;
+  control::CommandResult busy;
+  busy.outcome = control::Outcome::kFailed;
+  busy.message = "mirror " + entry.config.name + ": the daemon is busy with questions of this kind";
+  busy.what_is_safe = "Nothing was changed.";
+  busy.next_step = "try again";
+  callback(busy);
 }
 
 void Engine::do_up(Entry& entry, control::CommandCallback callback) {
@@ -344,32 +358,26 @@ void Engine::do_explain(Entry& entry, const control::CommandCallback& callback) 
   }
   const BackingPlan plan = backing_plan(entry.config);
   const Problem problem = entry.problem;
-  worker_->post([plan, peer, problem, config = entry.config, callback] {
+  ask_worker(entry, callback, [plan, peer, problem, config = entry.config] {
     const auto superblock = read_superblock(plan);
-    if (!superblock) {
-      callback(result_of(superblock.error()));
-      return;
-    }
+    if (!superblock) return result_of(superblock.error());
     const std::string why = problem.message.empty() ? "the mirror is not running" : problem.message;
     control::CommandResult result = done(explain_text(*superblock, config, std::nullopt, why));
     result.next_step = problem.next_step.empty() ? "twinblock up " + plan.mirror : problem.next_step;
     result.data = explain_json(*superblock, peer, std::nullopt);
-    callback(result);
+    return result;
   });
 }
 
 void Engine::do_dump(Entry& entry, const control::CommandCallback& callback) {
   const BackingPlan plan = backing_plan(entry.config);
-  worker_->post([plan, callback] {
+  ask_worker(entry, callback, [plan] {
     const auto text = dump_metadata(plan);
-    if (!text) {
-      callback(result_of(text.error()));
-      return;
-    }
+    if (!text) return result_of(text.error());
     control::CommandResult result =
         done("metadata of mirror " + plan.mirror + " in " + plan.metadata + "\n" + *text);
     result.data = "{\"text\":" + json_quote(*text) + "}";
-    callback(result);
+    return result;
   });
 }
 

@@ -29,6 +29,20 @@ void Worker::post(Job job, std::chrono::milliseconds delay) {
   changed_.notify_all();
 }
 
+bool Worker::try_post(Job job) {
+  {
+    const std::lock_guard lock{mutex_};
+    if (questions_ == kQuestionsMax) return false;
+    ++questions_;
+  }
+  post([this, job = std::move(job)] {
+    job();
+    const std::lock_guard lock{mutex_};
+    --questions_;
+  });
+  return true;
+}
+
 void Worker::run() {
   std::unique_lock lock{mutex_};
   while (!stop_) {

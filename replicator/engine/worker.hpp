@@ -19,6 +19,9 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
   void post(Job job, std::chrono::milliseconds delay = std::chrono::milliseconds{0});
+  // For what anybody may ask at any rate. False: kQuestionsMax wait or run already, come again.
+  [[nodiscard]] bool try_post(Job job);
+  static constexpr std::size_t kQuestionsMax = 4;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -26,6 +29,7 @@ class Worker {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::multimap<Clock::time_point, Job> jobs_;
+  std::size_t questions_ = 0;
   bool stop_ = false;
   std::thread thread_;
 };

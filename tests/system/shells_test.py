@@ -4,6 +4,7 @@
 import contextlib
 import os
 import socket
+import struct
 
 import harness
 from bad_input_test import hello, message, xxh3
@@ -117,6 +118,27 @@ def test_a_pipe_in_the_place_of_metadata(d):
         p.beta.start()
         done = p.beta.cli("create", "data", "--source", check=False)
         assert done.returncode in (1, 3), done.stdout
+
+
+def test_questions_of_readers_do_not_hold_up_commands(d):
+    """Whoever may read the status asks for the metadata of a large mirror, again and again, and never waits."""
+    with pair(d, size=SIZE) as p:
+        port = harness.free_port()
+        config = p.alpha.config.read_text()
+        p.alpha.config.write_text(config.replace("[node]\n", f'[node]\nhttp = "127.0.0.1:{port}"\n', 1))
+        p.alpha.disk.touch()
+        os.truncate(p.alpha.disk, 2 << 40)   # 64 MiB of metadata
+        p.alpha.start()
+        p.alpha.cli("create", "data", "--source")
+        p.alpha.cli("up", "data")
+        question = b"GET /v1/metadata/data HTTP/1.1\r\nHost: x\r\n\r\n"
+        for _ in range(1000):
+            with socket.create_connection(("127.0.0.1", port)) as s:
+                s.sendall(question)
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        p.alpha.cli("down", "data", patience=harness.PATIENCE)
+        assert "is down" in p.alpha.process.log.read_text()
+        assert "2 of 2 copies" in p.alpha.cli("metadata", "dump", "data").stdout
 
 
 if __name__ == "__main__":
