@@ -15,6 +15,8 @@ namespace twinblock::engine {
 namespace {
 
 constexpr std::chrono::milliseconds kOpenRetry{100};
+constexpr std::chrono::seconds kSettleTime{10};
+constexpr std::chrono::seconds kWorkerEndTime{2};
 // What an asynchronous queue may hold has to fit into the arena, beside everything else.
 constexpr std::uint64_t kQueueBytesMax = 32u << 20;
 
@@ -56,6 +58,7 @@ Engine::Engine(control::Config config, control::EventRing& events)
     entry->config = mirror;
     entry->agreed = control::mirror_wide_fields(mirror);
     entry->policy = engine_policy(mirror);
+    entry->worker = std::make_unique<Worker>();
     // Sockets from systemd go to the mirrors in the order of the file.
     if (!fds.empty()) {
       entry->nbd_fd = fds.front();
@@ -72,13 +75,12 @@ Result<std::unique_ptr<Engine>> Engine::create(control::Config config, control::
   auto shard = Shard::create(options);
   if (!shard) return shard.error();
   engine->shard_ = std::move(*shard);
-  engine->worker_ = std::make_unique<Worker>();
   engine->router_ = std::make_unique<PeerRouter>(engine->shard_->context());
   return engine;
 }
 
 Engine::~Engine() {
-  worker_.reset();
+  for (const auto& entry : entries_) entry->worker.reset();
   TB_ASSERT(ending_ || !settled_);
 }
 
@@ -115,7 +117,10 @@ void Engine::start() {
     for (const auto& entry : entries_) open(*entry);
     check_all_settled();
   });
-  settled.wait();
+  // A disk may hang at the first look at it: the other mirrors and the operator do not wait for that.
+  if (settled.wait_for(kSettleTime) != std::future_status::ready) {
+    control::log_error("daemon.opening", "a disk or its metadata does not answer; going on without");
+  }
 }
 
 void Engine::check_all_settled() {
@@ -178,7 +183,7 @@ RunnerPlan Engine::runner_plan(const Entry& entry) const {
 void Engine::open(Entry& entry) {
   entry.phase = Phase::kOpening;
   const BackingPlan plan = backing_plan(entry.config);
-  worker_->post([this, &entry, plan] {
+  entry.worker->post([this, &entry, plan] {
     auto outcome = std::make_shared<Outcome<Backing>>(open_backing(plan));
     post([this, &entry, outcome] { on_opened(entry, std::move(*outcome)); });
   });
@@ -199,7 +204,7 @@ void Engine::on_opened(Entry& entry, Outcome<Backing> outcome) {
     }
     entry.problem = outcome.error();
     const BackingPlan plan = backing_plan(entry.config);
-    worker_->post(
+    entry.worker->post(
         [this, &entry, plan] {
           auto again = std::make_shared<Outcome<Backing>>(open_backing(plan));
           post([this, &entry, again] { on_opened(entry, std::move(*again)); });
@@ -287,7 +292,7 @@ void Engine::on_runner_closed(Entry& entry) {
     return;
   }
   const BackingPlan plan = backing_plan(entry.config);
-  worker_->post([this, &entry, plan] {
+  entry.worker->post([this, &entry, plan] {
     const ErrorCode failed = seal_clean(plan);
     if (failed) control::log_warning("mirror.seal", failed.message(), {{"mirror", plan.mirror}});
     post([this, &entry] { on_sealed(entry); });
@@ -320,6 +325,9 @@ bool Engine::stop(Duration limit) {
   });
   const auto wait = std::chrono::nanoseconds{limit.nanoseconds()};
   if (stopped.wait_for(wait) != std::future_status::ready) return false;
+  for (const auto& entry : entries_) {
+    if (!entry->worker->stop(kWorkerEndTime)) return false;  // its disk hangs
+  }
   shard_->request_stop();
   shard_->join();
   router_.reset();

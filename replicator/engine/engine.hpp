@@ -1,6 +1,6 @@
 // The daemon's inside: mirrors from the configuration on a shard, and the control API's backend. All state
-// lives on the shard's thread; the control thread posts questions and commands to it, the worker thread does
-// what blocks and posts back. Nothing is shared, nothing is locked.
+// lives on the shard's thread; the control thread posts questions and commands to it, a worker thread for
+// each mirror does what blocks and posts back. Nothing is shared, nothing is locked.
 //
 //   stopped ─up─▶ opening ─┬─▶ running ─down─▶ stopping ─▶ stopped
 //      ▲  ▲                └─▶ failed ◀────────── (a listener that cannot listen)
@@ -35,7 +35,8 @@ class Engine final : public control::ControlBackend, private TurnMember {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Opens every mirror; returns when each one runs, has failed or waits for its disk.
+  // Opens every mirror; returns when each one runs, has failed or waits for its disk, or when some disk does
+  // not answer for too long.
   void start();
   // Stops every mirror in order. False: not done in time; the process should end without further ado.
   [[nodiscard]] bool stop(Duration limit);
@@ -58,7 +59,8 @@ class Engine final : public control::ControlBackend, private TurnMember {
     Phase phase = Phase::kStopped;
     Problem problem;  // why it is not running
     core::Policy policy;
-    int nbd_fd = -1;  // from systemd, for as long as the daemon lives
+    int nbd_fd = -1;                 // from systemd, for as long as the daemon lives
+    std::unique_ptr<Worker> worker;  // opens, creates, seals, answers questions about files
     std::unique_ptr<Backing> backing;
     std::unique_ptr<MirrorRunner> runner;
     core::CommandId stop_id = 0;
@@ -122,7 +124,6 @@ class Engine final : public control::ControlBackend, private TurnMember {
   control::Config config_;
   control::EventRing& events_;
   std::unique_ptr<Shard> shard_;
-  std::unique_ptr<Worker> worker_;
   std::unique_ptr<PeerRouter> router_;
   std::vector<std::unique_ptr<Entry>> entries_;
   std::vector<std::function<void()>> later_;

@@ -151,6 +151,9 @@ control::MirrorStatus Engine::status_of(Entry& entry) {
     status.write_alone = control::to_string(entry.config.write_alone);
     status.promotion_score = -1;
     status.reason = entry.problem.message;
+    if (entry.phase == Phase::kOpening && status.reason.empty()) {
+      status.reason = "its disk and its metadata are being opened and have not answered yet";
+    }
     if (!entry.problem.next_step.empty()) status.reason += "; next: " + entry.problem.next_step;
     if (status.reason.empty()) status.reason = "not started; next: twinblock up " + entry.config.name;
     control::PeerStatus peer;
@@ -239,7 +242,7 @@ void Engine::do_create(Entry& entry, const control::Command& command,
   options.force = command.options.force;
   if (command.options.size_bytes) options.size = ByteCount{*command.options.size_bytes};
   const BackingPlan plan = backing_plan(entry.config);
-  worker_->post([this, &entry, plan, options, callback] {
+  entry.worker->post([this, &entry, plan, options, callback] {
     const auto made = std::make_shared<Outcome<std::string>>(create_backing(plan, options));
     post([&entry, made, callback] {
       if (!*made) {
@@ -269,7 +272,8 @@ void Engine::do_check(Entry& entry, const control::CommandCallback& callback) {
 // opening and the orderly end of mirrors would wait behind all of them.
 void Engine::ask_worker(Entry& entry, const control::CommandCallback& callback,
                         std::function<control::CommandResult()> question) {
-  const bool asked = worker_->try_post([callback, question = std::move(question)] { callback(question()); });
+  const bool asked =
+      entry.worker->try_post([callback, question = std::move(question)] { callback(question()); });
   if (asked) return;
   control::CommandResult busy;
   busy.outcome = control::Outcome::kFailed;

@@ -13,12 +13,15 @@ Worker::Worker()
       }} {}
 
 Worker::~Worker() {
-  {
-    const std::lock_guard lock{mutex_};
-    stop_ = true;
-  }
-  changed_.notify_all();
+  static_cast<void>(stop({}));
   thread_.join();
+}
+
+bool Worker::stop(std::chrono::nanoseconds limit) {
+  std::unique_lock lock{mutex_};
+  stop_ = true;
+  changed_.notify_all();
+  return changed_.wait_for(lock, limit, [this] { return ended_; });
 }
 
 void Worker::post(Job job, std::chrono::milliseconds delay) {
@@ -62,6 +65,8 @@ void Worker::run() {
     job();
     lock.lock();
   }
+  ended_ = true;
+  changed_.notify_all();
 }
 
 }  // namespace twinblock::engine

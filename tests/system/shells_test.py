@@ -2,14 +2,16 @@
 # ctest: timeout=300
 """What the shells owe the core and the operator, each test one failure story."""
 import contextlib
+import json
 import os
+import signal
 import socket
 import struct
 
 import harness
 from bad_input_test import hello, message, xxh3
 from faults import with_faults
-from harness import MIB, pair, run, wait_for
+from harness import MIB, need_mounts, pair, run, wait_for
 
 SIZE = 16 << 20
 
@@ -139,6 +141,44 @@ def test_questions_of_readers_do_not_hold_up_commands(d):
         p.alpha.cli("down", "data", patience=harness.PATIENCE)
         assert "is down" in p.alpha.process.log.read_text()
         assert "2 of 2 copies" in p.alpha.cli("metadata", "dump", "data").stdout
+
+
+def test_a_disk_that_hangs_at_the_start_holds_up_no_other_mirror(d):
+    """The first look at a disk may never come back; the other mirrors and the operator do not wait for it."""
+    need_mounts()
+    with pair(d, size=SIZE) as p:
+        behind = harness.Process([harness.DAEMON, "--scratch", d / "behind", "--size", str(SIZE), "--nbd",
+                                  f"unix:{d}/behind.sock", "--exit-with-parent"], d, "behind")
+        behind.wait_line("listening on")
+        mount = d / "mount"
+        mount.mkdir()
+        fuse = harness.Process(["nbdfuse", mount, f"nbd+unix:///?socket={d}/behind.sock"], d, "fuse")
+        wait_for("the mount", lambda: (mount / "nbd").exists())
+        text = p.alpha.config.read_text()
+        mirror = text[text.index("[[mirror]]"):]
+        slow = mirror.replace('name = "data"', 'name = "slow"').replace("nbd.sock", "slow.sock").replace(
+            "/disk", "/slow").replace("/meta", "/slow.meta").replace(f"{p.alpha.dir}/slow\"", f"{mount}/nbd\"")
+        p.alpha.config.write_text(text.replace(mirror, slow + mirror))
+        try:
+            p.alpha.start()
+            p.alpha.cli("create", "data", "--source", "--size", str(SIZE))
+            p.alpha.cli("create", "slow", "--source")
+            p.alpha.cli("up", "slow")
+            p.alpha.stop()
+            fuse.signal(signal.SIGSTOP)
+            p.alpha.start()
+            states = {m["name"]: m for m in json.loads(p.alpha.cli("status", "--json").stdout)["mirrors"]}
+            assert "have not answered" in states["slow"]["reason"], states["slow"]
+            p.alpha.cli("promote", "data", "--force")
+            h = p.alpha.handle()
+            h.pwrite(b"d" * 4096, 0, 1)
+            h.shutdown()
+            assert p.alpha.process.stop() == 1, "no end in order with a disk that hangs"
+        finally:
+            fuse.signal(signal.SIGCONT)
+            run("umount", "-l", mount, check=False)
+            fuse.kill()
+            behind.kill()
 
 
 if __name__ == "__main__":
