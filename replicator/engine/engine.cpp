@@ -15,6 +15,9 @@ namespace twinblock::engine {
 namespace {
 
 constexpr std::chrono::milliseconds kOpenRetry{100};
+// A killed daemon's ring is taken down by the kernel after the process has gone, and holds its listening
+// sockets that long. Who answers longer than this lives.
+constexpr Duration kAddressWait = Duration::seconds(10);
 constexpr std::chrono::seconds kSettleTime{10};
 constexpr std::chrono::seconds kWorkerEndTime{2};
 // What an asynchronous queue may hold has to fit into the arena, beside everything else.
@@ -182,6 +185,7 @@ RunnerPlan Engine::runner_plan(const Entry& entry) const {
 
 void Engine::open(Entry& entry) {
   entry.phase = Phase::kOpening;
+  entry.address_wait_until = Instant::never();
   const BackingPlan plan = backing_plan(entry.config);
   entry.worker->post([this, &entry, plan] {
     auto outcome = std::make_shared<Outcome<Backing>>(open_backing(plan));
@@ -191,6 +195,9 @@ void Engine::open(Entry& entry) {
 
 void Engine::on_opened(Entry& entry, Outcome<Backing> outcome) {
   if (entry.phase != Phase::kOpening) return;  // `down` came first; the disk is closed again here
+  if (outcome) {
+    if (auto taken = taken_address(entry)) outcome = *std::move(taken);  // and the disk is closed again
+  }
   if (outcome) {
     for (const std::string& note : outcome->notes) {
       control::log_warning("mirror.note", note, {{"mirror", entry.config.name}});
@@ -217,6 +224,29 @@ void Engine::on_opened(Entry& entry, Outcome<Backing> outcome) {
     for (const auto& callback : std::exchange(entry.waiting_up, {})) callback(result_of(entry.problem));
   }
   check_all_settled();
+}
+
+// An address of this mirror that is still in use, for as long as that may be a daemon's that was killed.
+// After that run() says what is wrong.
+std::optional<Problem> Engine::taken_address(Entry& entry) {
+  const Instant now = shard_->loop().now();
+  if (entry.address_wait_until == Instant::never()) entry.address_wait_until = now + kAddressWait;
+  if (now >= entry.address_wait_until) return std::nullopt;
+  const auto taken = [](const Result<void>& answer) {
+    return !answer && answer.error() == ring::errc::kAddressInUse;
+  };
+  std::string what;
+  if (entry.config.local > 1 - entry.config.local) {
+    for (const auto& address : entry.config.local_node().replication) {
+      if (taken(router_->listen(address_of(address)))) what = "the peer on " + address.text();
+    }
+  }
+  if (entry.nbd_fd < 0 && taken(ring::address_free(address_of(entry.config.local_nbd()))))
+    what = "clients on " + entry.config.local_nbd().text();
+  if (what.empty()) return std::nullopt;
+  return Problem{
+      "cannot listen for " + what + ": another process answers there, or a killed one is not gone yet",
+      "The replica is untouched.", "wait, or stop that process", false, true};
 }
 
 void Engine::run(Entry& entry) {

@@ -63,6 +63,7 @@ class Engine final : public control::ControlBackend, private TurnMember {
     std::unique_ptr<Worker> worker;  // opens, creates, seals, answers questions about files
     std::unique_ptr<Backing> backing;
     std::unique_ptr<MirrorRunner> runner;
+    Instant address_wait_until = Instant::never();  // taken_address()
     core::CommandId stop_id = 0;
     std::optional<Problem> stop_reason;  // failed, not merely stopped
     std::vector<control::CommandCallback> waiting_up;
@@ -84,6 +85,7 @@ class Engine final : public control::ControlBackend, private TurnMember {
   // --- life of a mirror (shard thread)
   void open(Entry& entry);
   void on_opened(Entry& entry, Outcome<Backing> outcome);
+  [[nodiscard]] std::optional<Problem> taken_address(Entry& entry);
   void run(Entry& entry);
   void begin_stop(Entry& entry, std::optional<Problem> reason);
   void on_core_stopped(Entry& entry);

@@ -108,6 +108,42 @@ def test_a_flood_of_hellos_is_bounded(d):
         p.wait_synced(p.alpha)
 
 
+def test_addresses_that_a_killed_daemon_still_holds(d):
+    """The kernel takes down the ring of a killed process behind its back, and with it, some time later, the sockets it
+    listened on. The next daemon met them, called its mirror Failed for good, and the node was out of the pair."""
+    with pair(d, "peer_timeout_s = 2", size=SIZE) as p:
+        def server():
+            with contextlib.suppress(OSError):   # the same meets us
+                return socket.create_server(("127.0.0.1", p.beta_port))
+        p.create()
+        p.beta.kill()
+        with contextlib.ExitStack() as held:
+            clients = held.enter_context(socket.socket(socket.AF_UNIX))
+            os.unlink(p.beta.nbd)
+            clients.bind(str(p.beta.nbd))
+            clients.listen()
+            peers = held.enter_context(wait_for("the port of the killed daemon", server))
+            p.beta.start()
+            for one in (clients, peers):   # the last that is looked at is named
+                wait_for("beta to say what it waits for",
+                         lambda: "another process answers there" in p.beta.status()["reason"])
+                one.close()
+        p.wait_synced(p.alpha)
+        p.compare()
+        # Somebody who stays is an error, and said to be one.
+        p.beta.kill()
+        with socket.socket(socket.AF_UNIX) as clients:
+            os.unlink(p.beta.nbd)
+            clients.bind(str(p.beta.nbd))
+            clients.listen()
+            p.beta.start()
+            wait_for("beta to give up", lambda: p.beta.status()["state"] == "Failed")
+            assert "correct nbd" in p.beta.status()["reason"], p.beta.status()
+        p.beta.cli("up", "data")
+        p.wait_synced(p.alpha)
+        p.compare()
+
+
 def test_a_pipe_in_the_place_of_metadata(d):
     """Opening a FIFO waits for a writer for ever; a daemon that does so at its start serves nobody."""
     with pair(d, size=SIZE) as p:

@@ -25,10 +25,15 @@ std::uint64_t inode_of(const std::string& path) {
   return lstat(path.c_str(), &s) == 0 && S_ISSOCK(s.st_mode) ? s.st_ino : 0;
 }
 
-// Makes room for a socket file if what stands there is a socket that nobody listens on.
-Result<void> remove_if_dead(const std::string& path, const SocketAddress& address) {
+enum class SocketFile : std::uint8_t { absent, dead };
+
+// Is there a socket file that nobody listens on? One that somebody answers on is an error.
+Result<SocketFile> socket_file(const std::string& path, const SocketAddress& address) {
   struct stat s {};
-  if (lstat(path.c_str(), &s) != 0) return errno == ENOENT ? Result<void>{} : system_error(errno);
+  if (lstat(path.c_str(), &s) != 0) {
+    if (errno == ENOENT) return SocketFile::absent;
+    return system_error(errno);
+  }
   if (!S_ISSOCK(s.st_mode)) return ErrorCode{errc::kNotASocket};
   const int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (probe < 0) return system_error(errno);
@@ -36,7 +41,14 @@ Result<void> remove_if_dead(const std::string& path, const SocketAddress& addres
   ::close(probe);
   // Only a refusal proves that it is dead: EAGAIN is a busy listener, EACCES somebody else's.
   if (error != ECONNREFUSED) return ErrorCode{errc::kAddressInUse};
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) return system_error(errno);
+  return SocketFile::dead;
+}
+
+// Makes room for a socket file if what stands there is a socket that nobody listens on.
+Result<void> remove_if_dead(const std::string& path, const SocketAddress& address) {
+  const auto file = socket_file(path, address);
+  if (!file) return file.error();
+  if (*file == SocketFile::dead && unlink(path.c_str()) != 0 && errno != ENOENT) return system_error(errno);
   return {};
 }
 
@@ -50,6 +62,25 @@ int number_in(const char* variable) {
 }
 
 }  // namespace
+
+Result<void> address_free(const Address& address) {
+  const auto resolved = resolve(address);
+  if (!resolved) return resolved.error();
+  const SocketAddress& first = resolved->front();
+  if (address.kind == Address::Kind::kUnix) {
+    const auto file = socket_file(address.path, first);
+    return file ? Result<void>{} : file.error();
+  }
+  const int fd = socket(first.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return system_error(errno);
+  const int one = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  const bool free = bind(fd, first.get(), first.length) == 0 && ::listen(fd, 1) == 0;
+  const int error = errno;
+  ::close(fd);
+  if (free) return {};
+  return error == EADDRINUSE ? ErrorCode{errc::kAddressInUse} : system_error(error);
+}
 
 Listener::~Listener() {
   TB_ASSERT(fd_ < 0 && !finish_op_.in_flight());

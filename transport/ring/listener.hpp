@@ -73,6 +73,10 @@ class Listener {
   MethodTimer<Listener, &Listener::on_retry> retry_timer_{this};
 };
 
+// Whether listen() would find the address free now: errc::kAddressInUse if somebody answers there. Nothing
+// stays behind.
+[[nodiscard]] Result<void> address_free(const Address& address);
+
 // The sockets that systemd hands over (LISTEN_PID, LISTEN_FDS), once: the variables are removed. Empty when
 // they are not for this process.
 [[nodiscard]] std::vector<int> take_listen_fds();
