@@ -213,6 +213,8 @@ def test_dump_and_explain(d):
         told = json.loads(p.alpha.cli("explain", "data", "--json").stdout)
         assert told["rule"] in range(60, 64) or told["rule"] in range(10, 20), told
         assert told["history"][0]["cause"] and told["was_source"] is True, told
+        counters = p.alpha.status()["counters"]   # the disk was zeroes when it was copied
+        assert (counters["resync_sent_bytes"], counters["resync_zero_bytes"]) == (0, p.size), counters
         said = p.alpha.cli("explain", "data").stdout
         assert "ago, at the handshake: copy" in said and "to copy     now 0 B" in said, said
         assert told["peer_said"]["age_s"] >= 0, told
