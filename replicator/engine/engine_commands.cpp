@@ -433,8 +433,14 @@ void Engine::send_core(Entry& entry, core::Command command, control::Verb verb,
   entry.runner->command(command);
 }
 
-// The field that differs is known here only.
+// Both nodes end a handshake with the same refusal; the disk that it is about may be ours. And the field of
+// the configuration that differs is known here only.
 control::CommandResult Engine::refused_result(const Entry& entry, core::Refusal refusal) const {
+  const core::MirrorSnapshot snapshot = entry.runner->snapshot();
+  if (refusal == core::Refusal::peer_disk_failed && snapshot.replica == core::ReplicaState::failed) {
+    const bool metadata = snapshot.promote_refusal == core::Refusal::metadata_failed;
+    refusal = metadata ? core::Refusal::metadata_failed : core::Refusal::replica_failed;
+  }
   control::CommandResult result = result_of(refusal, entry.config);
   const std::string& difference = entry.runner->config_difference();
   if (refusal == core::Refusal::config_differs && !difference.empty()) result.message += ": " + difference;

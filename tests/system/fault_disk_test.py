@@ -157,8 +157,10 @@ def test_target_metadata_eio(d):
         p.beta.cli("disconnect", "data")
         p.alpha.wait_state(redundancy=1)
         books.put(p.alpha, 8 * MIB)
-        p.beta.cli("connect", "data")   # the session and the resync have to be written down
+        p.beta.cli("connect", "data", check=False)   # the session and the resync have to be written down
         p.beta.wait_state(state="Failed")
+        refused = p.beta.cli("connect", "data", check=False)
+        assert refused.returncode == 1 and "the metadata of this replica" in refused.stdout, refused.stdout
         assert "metadata.failed" in kinds(p.beta)
         assert p.alpha.status()["redundancy"] == 1
         books.put(p.alpha, 12 * MIB)
