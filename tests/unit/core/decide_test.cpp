@@ -688,11 +688,15 @@ TEST(Decide, SmallDomainExhaustively) {
     int disk, data, role, resolution, resync;
   };
   std::vector<Half> halves;
-  for (const int disk : {0, 2, 3})
-    for (const int data : {1, 2})
-      for (const int role : {0, 1, 2})
-        for (const int resolution : {0, 1, 2})
+  for (const int disk : {0, 2, 3}) {
+    for (const int data : {1, 2}) {
+      for (const int role : {0, 1, 2}) {
+        for (const int resolution : {0, 1, 2}) {
           for (const int resync : {0, 1}) halves.push_back({disk, data, role, resolution, resync});
+        }
+      }
+    }
+  }
   const auto set = [](NodeView& v, const NodeView& other, const Half& h) {
     StateBody& s = v.state;
     s.disk_state = static_cast<std::uint8_t>(h.disk);
