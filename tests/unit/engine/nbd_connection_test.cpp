@@ -154,13 +154,13 @@ class NbdConnectionTest : public testing::Test, private NbdConnectionOwner, priv
   void run(Done done) {
     for (int i = 0; i < 2000 && !done(); ++i) {
       loop_->poll();
-      usleep(500);
+      usleep(500);  // poll-interval: between two turns
     }
   }
   void turns(int count) {
     for (int i = 0; i < count; ++i) {
       loop_->poll();
-      usleep(500);
+      usleep(500);  // poll-interval: between two turns
     }
   }
   static std::string request(nbd::Command command, std::uint64_t offset, std::uint32_t length) {
