@@ -86,6 +86,8 @@ class BlockExport {
   virtual void dirty_extents(ByteRange range, std::size_t count_max,
                              std::vector<nbd::StatusExtent>& out) const = 0;
   [[nodiscard]] virtual IoCounters& counters() = 0;
+  // To whom the buffers of its requests are charged.
+  [[nodiscard]] virtual ring::BufferOwner buffer_owner() const { return {}; }
 };
 
 }  // namespace twinblock::engine

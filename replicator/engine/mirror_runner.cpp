@@ -51,7 +51,8 @@ MirrorRunner::MirrorRunner(const ShardContext& shard, PeerRouter& router, Runner
       pieces_{plan_.core.client_ops_max},
       disk_{shard, *backing.data, *this, plan_.disk_timeout},
       link_{shard, router, *this, plan_.link},
-      server_{shard, *this, NbdServerOptions{}} {
+      server_{shard, *this, NbdServerOptions{}},
+      buffer_owner_{shard.arena.add_owner()} {
   backing_.data->attach(shard_.loop);
   backing_.metadata->attach(shard_.loop);
 }
@@ -61,6 +62,7 @@ MirrorRunner::~MirrorRunner() {
   shard_.loop.disarm(timer_);
   shard_.turn.remove(*this);
   shard_.waiters.remove(*this);
+  shard_.arena.remove_owner(buffer_owner_);
   backing_.data->detach();
   backing_.metadata->detach();
 }

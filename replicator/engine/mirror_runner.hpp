@@ -85,6 +85,7 @@ class MirrorRunner final : public BlockExport,
   void dirty_extents(ByteRange range, std::size_t count_max,
                      std::vector<nbd::StatusExtent>& out) const override;
   [[nodiscard]] IoCounters& counters() override { return counters_; }
+  [[nodiscard]] ring::BufferOwner buffer_owner() const override { return buffer_owner_; }
 
  private:
   // One metadata write; owns an aligned copy when the core's bytes are not aligned for direct I/O.
@@ -144,6 +145,7 @@ class MirrorRunner final : public BlockExport,
   PeerLink link_;
   NbdServer server_;
   IoCounters counters_;
+  ring::BufferOwner buffer_owner_;
   std::string config_difference_;
 
   core::Outputs outputs_;

@@ -340,7 +340,7 @@ NbdConnection::Start NbdConnection::start_read(std::uint32_t index) {
       TB_ASSERT(count < kPiecesMax);
       PieceRef& p = r.pieces[count];
       const ByteCount length = piece_length(range, done, core::kPieceMax);
-      p.buffer = shard_.arena.allocate(length, ring::BufferUser::kApplication);
+      p.buffer = shard_.arena.allocate(length, ring::BufferUser::kApplication, export_->buffer_owner());
       if (p.buffer == ring::kNoBuffer) {
         for (std::uint32_t i = 0; i < count; ++i) shard_.arena.release(r.pieces[i].buffer);
         return Start::kBlocked;
@@ -403,7 +403,7 @@ bool NbdConnection::receive_payload() {
   ClientRequest& r = (*requests_)[writing_];
   if (payload_ == ring::kNoBuffer) {
     const ByteCount length = piece_length(r.request.range(), r.done, core::kPieceMax);
-    payload_ = shard_.arena.allocate(length, ring::BufferUser::kApplication);
+    payload_ = shard_.arena.allocate(length, ring::BufferUser::kApplication, export_->buffer_owner());
     if (payload_ == ring::kNoBuffer) {
       block(writing_);
       return false;
@@ -554,7 +554,7 @@ void NbdConnection::answer_read(std::uint32_t index) {
 void NbdConnection::answer_status(std::uint32_t index) {
   ClientRequest& r = (*requests_)[index];
   const ring::BufferHandle buffer =
-      shard_.arena.allocate(ByteCount{64u << 10}, ring::BufferUser::kApplication);
+      shard_.arena.allocate(ByteCount{64u << 10}, ring::BufferUser::kApplication, export_->buffer_owner());
   if (buffer == ring::kNoBuffer) {
     r.status = nbd::Status::kNoMemory;
     r.whole = true;

@@ -11,7 +11,7 @@ import struct
 import harness
 from bad_input_test import hello, message, xxh3
 from faults import with_faults
-from harness import MIB, need_mounts, pair, run, wait_for
+from harness import MIB, need, need_mounts, need_nbd, pair, run, wait_for
 
 SIZE = 16 << 20
 
@@ -215,6 +215,49 @@ def test_a_disk_that_hangs_at_the_start_holds_up_no_other_mirror(d):
             run("umount", "-l", mount, check=False)
             fuse.kill()
             behind.kill()
+
+
+def test_a_frozen_mirror_leaves_buffers_to_the_others(d):
+    """The buffers of all mirrors are one pool. Writes that a policy holds back keep theirs for as long as it takes, and
+    must not keep all of them."""
+    need_nbd()
+    need("qemu-io")
+    import nbd
+    with pair(d, size=256 * MIB) as p:
+        for node in (p.alpha, p.beta):
+            text = node.config.read_text()
+            mirror = text[text.index("[[mirror]]"):]
+            for old, new in (('"data"', '"frozen"\nwrite_alone = "never"'), ("nbd.sock", "frozen.sock"),
+                             ("/disk", "/frozen"), ("/meta", "/frozen.meta")):
+                mirror = mirror.replace(old, new)
+            node.config.write_text(text + mirror)
+        p.create()
+        p.alpha.cli("create", "frozen", "--source", "--size", str(p.size))
+        p.beta.cli("create", "frozen", "--size", str(p.size))
+        for node in (p.alpha, p.beta):
+            node.cli("up", "frozen")
+        p.alpha.cli("promote", "frozen")
+
+        def status():
+            return json.loads(p.alpha.cli("status", "frozen", "--json").stdout)["mirrors"][0]
+        wait_for("two copies", lambda: status()["redundancy"] == 2)
+        p.beta.kill()
+        client = nbd.NBD()
+        client.connect_unix(str(p.alpha.dir / "frozen.sock"))
+        data = nbd.Buffer.from_bytearray(bytearray(b"f" * MIB))
+        for n in range(120):
+            client.aio_pwrite(data, n * MIB)
+
+        def frozen():
+            client.poll(10)
+            return status()["frozen"]
+        wait_for("the freeze", frozen)
+        for _ in range(2000):    # until the daemon takes no more
+            client.poll(2)
+        for size in (4096, 65536, 262144, MIB, 4 * MIB):
+            run("qemu-io", "-f", "raw", "-c", f"write -P 7 0 {size}", "-c", f"read -P 7 0 {size}",
+                f"nbd:unix:{p.alpha.nbd}", patience=20)
+        assert status()["frozen"]
 
 
 if __name__ == "__main__":

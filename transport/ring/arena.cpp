@@ -118,29 +118,61 @@ Result<void> Arena::register_with(Loop& loop) {
   return registered;
 }
 
-bool Arena::may_take(const SizeClass& c, BufferUser user) {
-  if (c.free == 0) return false;
-  if (c.used[index(user)] < c.reserved[index(user)]) return true;
+std::uint32_t Arena::room(const SizeClass& c, BufferUser user) {
   // What the others have not used of their shares is not ours.
   std::uint32_t kept = 0;
   for (std::size_t u = 0; u < kBufferUserCount; ++u) {
     if (u != index(user)) kept += c.reserved[u] - std::min(c.reserved[u], c.used[u]);
   }
-  return c.free > kept;
+  const std::uint32_t shared = c.free - std::min(c.free, kept);
+  const std::uint32_t mine = c.reserved[index(user)] - std::min(c.reserved[index(user)], c.used[index(user)]);
+  return std::max(shared, std::min(c.free, mine));
 }
 
-BufferHandle Arena::allocate(ByteCount size, BufferUser user) {
+bool Arena::may_take(std::size_t size_class, BufferUser user, BufferOwner owner) const {
+  const std::uint32_t left = room(classes_[size_class], user);
+  if (left == 0 || owner == BufferOwner{} || active_owners_ < 2) return left > 0;
+  const std::uint32_t used = owners_[owner.value() - 1u].used[size_class];
+  if (used == 0) return true;
+  const auto without = std::count_if(owners_.begin(), owners_.end(),
+                                     [&](const Owner& o) { return o.active && o.used[size_class] == 0; });
+  const auto kept = static_cast<std::uint32_t>(without);
+  return left > kept && used < kOwnerShare * (left - kept);
+}
+
+BufferOwner Arena::add_owner() {
+  const auto idle = [](const Owner& o) {
+    return !o.active && std::all_of(o.used.begin(), o.used.end(), [](std::uint32_t n) { return n == 0; });
+  };
+  auto found = std::find_if(owners_.begin(), owners_.end(), idle);
+  if (found == owners_.end()) found = owners_.insert(owners_.end(), Owner{});
+  found->active = true;
+  ++active_owners_;
+  TB_ASSERT(owners_.size() < UINT16_MAX);
+  return BufferOwner{static_cast<std::uint16_t>(found - owners_.begin() + 1)};
+}
+
+void Arena::remove_owner(BufferOwner owner) {
+  Owner& o = owners_[owner.value() - 1u];
+  TB_ASSERT(o.active);
+  o.active = false;
+  --active_owners_;
+  if (on_free_ != nullptr) on_free_(on_free_context_);  // a lone one may take more now
+}
+
+BufferHandle Arena::allocate(ByteCount size, BufferUser user, BufferOwner owner) {
   TB_ASSERT(size > ByteCount{} && size <= kBufferSizeMax);
+  TB_ASSERT(owner == BufferOwner{} || user == BufferUser::kApplication);
   std::size_t fit = 0;
   while (kSizeClasses[fit] < size) ++fit;
   // One class larger at most: many small requests must not use up the few large buffers.
   for (std::size_t i = fit; i < std::min(fit + 2, kSizeClassCount); ++i) {
-    if (may_take(classes_[i], user)) return take(i, user);
+    if (may_take(i, user, owner)) return take(i, user, owner);
   }
   return kNoBuffer;
 }
 
-BufferHandle Arena::take(std::size_t size_class, BufferUser user) {
+BufferHandle Arena::take(std::size_t size_class, BufferUser user, BufferOwner owner) {
   SizeClass& c = classes_[size_class];
   const std::uint32_t at = c.first_free - 1;
   Buffer& buffer = buffers_[at];
@@ -148,8 +180,10 @@ BufferHandle Arena::take(std::size_t size_class, BufferUser user) {
   c.first_free = buffer.next_free;
   --c.free;
   ++c.used[index(user)];
+  if (owner != BufferOwner{}) ++owners_[owner.value() - 1u].used[size_class];
   buffer.references = 1;
   buffer.user = user;
+  buffer.owner = owner;
   return BufferHandle{(buffer.generation & kGenerationMask) << kIndexBits | (at + 1)};
 }
 
@@ -175,6 +209,7 @@ void Arena::release(BufferHandle handle) {
   c.first_free = at + 1;
   ++c.free;
   --c.used[index(buffer.user)];
+  if (buffer.owner != BufferOwner{}) --owners_[buffer.owner.value() - 1u].used[buffer.size_class];
   if (on_free_ != nullptr) on_free_(on_free_context_);
 }
 

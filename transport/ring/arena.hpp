@@ -3,7 +3,9 @@
 // reference. Nothing grows: no buffer means that the caller stops reading its socket.
 //
 // So that the pool cannot deadlock (all buffers held by writes that wait for a metadata write that waits for
-// a buffer), each user class has a share that the others cannot take.
+// a buffer), each user class has a share that the others cannot take. Among owners of one class (the mirrors)
+// nobody takes the rest: each may hold a few times what it leaves free, and the last ones are for those who
+// have none, so that who holds his for ever (a mirror that is frozen by policy) does not stop the others.
 #pragma once
 
 #include <array>
@@ -26,6 +28,10 @@ inline constexpr BufferHandle kNoBuffer{};
 
 enum class BufferUser : std::uint8_t { kApplication, kPeer, kResync, kMetadata };
 inline constexpr std::size_t kBufferUserCount = 4;
+// Whose application buffers these are; 0: nobody's in particular, and bounded by the class alone.
+using BufferOwner = Quantity<struct BufferOwnerTag, std::uint16_t>;
+// An owner gets one more while it holds less than so many times what is left.
+inline constexpr std::uint32_t kOwnerShare = 4;
 inline constexpr std::size_t kSizeClassCount = 4;
 inline constexpr std::array<ByteCount, kSizeClassCount> kSizeClasses{
     ByteCount{4u << 10}, ByteCount{64u << 10}, ByteCount{256u << 10}, ByteCount{1u << 20}};
@@ -59,8 +65,11 @@ class Arena {
 
   // A buffer of at least `size` with one reference, of the smallest class that fits or the next larger one;
   // kNoBuffer when the user's share is used up. 4 KiB aligned, content undefined.
-  // REQUIRES: 0 < size <= kBufferSizeMax.
-  [[nodiscard]] BufferHandle allocate(ByteCount size, BufferUser user);
+  // REQUIRES: 0 < size <= kBufferSizeMax; an owner only for kApplication.
+  [[nodiscard]] BufferHandle allocate(ByteCount size, BufferUser user, BufferOwner owner = {});
+  // A lone owner may take all. Buffers of an owner that was removed may come back later.
+  [[nodiscard]] BufferOwner add_owner();
+  void remove_owner(BufferOwner owner);
   void add_ref(BufferHandle handle);
   // Gives one reference back; with the last one the buffer is free.
   void release(BufferHandle handle);
@@ -84,6 +93,11 @@ class Arena {
     std::uint16_t generation = 0;
     std::uint8_t size_class = 0;
     BufferUser user{};
+    BufferOwner owner;
+  };
+  struct Owner {
+    bool active = false;
+    std::array<std::uint32_t, kSizeClassCount> used{};
   };
   struct SizeClass {
     std::byte* base = nullptr;
@@ -98,8 +112,10 @@ class Arena {
   Arena() = default;
   [[nodiscard]] Result<void> map(std::size_t bytes, bool huge_pages);
   void lay_out(const ArenaOptions& options);
-  [[nodiscard]] static bool may_take(const SizeClass& c, BufferUser user);
-  [[nodiscard]] BufferHandle take(std::size_t size_class, BufferUser user);
+  // How many more of the class the user may take.
+  [[nodiscard]] static std::uint32_t room(const SizeClass& c, BufferUser user);
+  [[nodiscard]] bool may_take(std::size_t size_class, BufferUser user, BufferOwner owner) const;
+  [[nodiscard]] BufferHandle take(std::size_t size_class, BufferUser user, BufferOwner owner);
   [[nodiscard]] std::uint32_t index_of(BufferHandle handle) const;
 
   std::byte* memory_ = nullptr;
@@ -107,6 +123,8 @@ class Arena {
   Backing backing_ = Backing::kSmallPages;
   std::array<SizeClass, kSizeClassCount> classes_{};
   std::vector<Buffer> buffers_;
+  std::vector<Owner> owners_;  // owner - 1
+  std::uint32_t active_owners_ = 0;
   void (*on_free_)(void*) = nullptr;
   void* on_free_context_ = nullptr;
 };

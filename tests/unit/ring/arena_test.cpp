@@ -119,6 +119,47 @@ TEST(Arena, agrees_with_a_model_over_random_histories) {
   }
 }
 
+// A mirror that is frozen keeps what its clients wrote for as long as that takes.
+TEST(Arena, owners_that_give_nothing_back_leave_some_to_the_others) {
+  ArenaOptions options;
+  options.huge_pages = false;
+  options.classes[3] = {.count = 60, .reserved = {0, 10, 0, 0}};
+  auto arena = Arena::create(options);
+  ASSERT_TRUE(arena);
+  std::vector<BufferHandle> held;
+  const auto take = [&](BufferOwner owner) {
+    const BufferHandle handle = (*arena)->allocate(kBufferSizeMax, BufferUser::kApplication, owner);
+    if (handle != kNoBuffer) held.push_back(handle);
+    return handle != kNoBuffer;
+  };
+  const auto take_all = [&](BufferOwner owner) {
+    std::size_t count = 0;
+    while (take(owner)) ++count;
+    return count;
+  };
+  const auto give_back = [&] {
+    for (const BufferHandle handle : held) (*arena)->release(handle);
+    held.clear();
+  };
+  std::vector<BufferOwner> owners{(*arena)->add_owner()};
+  EXPECT_EQ(take_all(owners[0]), 50u) << "a lone one";
+  give_back();
+  for (int i = 0; i < 4; ++i) owners.push_back((*arena)->add_owner());
+  EXPECT_EQ(take_all(owners[0]), 37u) << "four fifths of all but one for each of the others";
+  give_back();
+  for (const BufferOwner owner : owners) EXPECT_GT(take_all(owner), 0u) << "all are greedy";
+  give_back();
+  EXPECT_EQ((*arena)->in_use(), 0u);
+
+  ASSERT_TRUE(take(owners[1]));
+  (*arena)->remove_owner(owners[1]);
+  (*arena)->remove_owner(owners[2]);
+  const BufferOwner successor = (*arena)->add_owner();
+  EXPECT_EQ(successor, owners[2]) << "the other one still has a buffer out";
+  give_back();
+  EXPECT_EQ((*arena)->add_owner(), owners[1]);
+}
+
 TEST(Arena, tells_who_waits_that_a_buffer_became_free) {
   auto arena = Arena::create(small_options());
   int freed = 0;
