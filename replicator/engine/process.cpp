@@ -2,9 +2,11 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -90,12 +92,15 @@ void exit_with_parent() {
 }
 
 Outcome<void> PidFile::write(const std::string& path) {
-  const std::string half = path + ".new";
-  const int fd = open(half.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  fd_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd_ >= 0 && flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    return Problem{"the pid file " + path + " belongs to a daemon that is running", "Nothing was started.",
+                   "stop that one first, or choose another place with --pid-file", true, false};
+  }
   const std::string text = std::to_string(getpid()) + "\n";
-  const bool written = fd >= 0 && ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
-  if (fd >= 0) close(fd);
-  if (!written || rename(half.c_str(), path.c_str()) != 0) {
+  const auto size = static_cast<off_t>(text.size());
+  // Cut after it is written: a reader finds the number in the first line at any moment.
+  if (fd_ < 0 || pwrite(fd_, text.data(), text.size(), 0) != size || ftruncate(fd_, size) != 0) {
     return Problem{"the pid file " + path + " cannot be written: " + std::strerror(errno),
                    "Nothing was started.", "choose a writable place with --pid-file", false, false};
   }
@@ -105,6 +110,7 @@ Outcome<void> PidFile::write(const std::string& path) {
 
 PidFile::~PidFile() {
   if (!path_.empty()) unlink(path_.c_str());
+  if (fd_ >= 0) close(fd_);
 }
 
 void print_line(const std::string& line) {

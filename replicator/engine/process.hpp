@@ -32,7 +32,8 @@ void schedule_realtime();
 // Ends this process with SIGTERM when its parent dies.
 void exit_with_parent();
 
-// Removed by the destructor.
+// Locked while its process lives, removed by the destructor: a second daemon that is started by mistake is
+// refused and leaves the first one's alone.
 class PidFile {
  public:
   PidFile() = default;
@@ -43,6 +44,7 @@ class PidFile {
 
  private:
   std::string path_;
+  int fd_ = -1;
 };
 
 // A line on stdout, at once: scripts wait for it.

@@ -260,5 +260,21 @@ def test_a_frozen_mirror_leaves_buffers_to_the_others(d):
         assert status()["frozen"]
 
 
+def test_a_second_daemon_leaves_the_pid_file_alone(d):
+    """Started by mistake with the same options it fails, and must not take the first one's pid file with it."""
+    with pair(d, size=SIZE) as p:
+        file = d / "pid"
+        command = [harness.DAEMON, "--config", p.alpha.config, "--pid-file", file, "--exit-with-parent"]
+        file.write_text("1234567890\n")   # what a killed one left
+        p.alpha.process = harness.Process(command, p.alpha.dir, "alpha")
+        p.alpha.process.wait_line("control on")
+        mine = f"{p.alpha.process.pid}\n"
+        assert file.read_text() == mine
+        second = run(*command, check=False)
+        assert second.returncode != 0, second.stdout
+        assert file.read_text() == mine
+        assert p.alpha.process.stop() == 0 and not file.exists()
+
+
 if __name__ == "__main__":
     harness.main()
