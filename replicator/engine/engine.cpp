@@ -1,5 +1,7 @@
 #include "replicator/engine/engine.hpp"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <thread>
@@ -36,6 +38,26 @@ core::Policy engine_policy(const control::MirrorConfig& config) {
   core::Policy policy = policy_of(config);
   policy.queue_bytes_max = std::min(policy.queue_bytes_max, ByteCount{kQueueBytesMax});
   return policy;
+}
+
+// The address as numbers. Blocks where it is a name: a resolver that does not answer takes ten seconds and
+// more, in which a shard's thread would serve no mirror and lose the peers of all.
+Result<ring::Address> numeric(const ring::Address& address) {
+  in6_addr unused{};
+  const std::string bare = address.host.substr(0, address.host.find('%'));
+  const bool is_name = address.kind == ring::Address::Kind::kTcp && !address.host.empty() &&
+                       inet_pton(AF_INET, bare.c_str(), &unused) != 1 &&
+                       inet_pton(AF_INET6, bare.c_str(), &unused) != 1;
+  if (!is_name) return address;
+  const auto resolved = ring::resolve(address);
+  if (!resolved) return resolved.error();
+  return ring::to_address(resolved->front());
+}
+
+Problem cannot_listen(const std::string& whom, const std::string& where, const ErrorCode& error,
+                      const std::string& key, const std::string& mirror) {
+  return {"cannot listen for " + whom + " on " + where + ": " + error.message(), "The replica is untouched.",
+          "correct " + key + ", then: twinblock up " + mirror};
 }
 
 control::LogLevel level_of(control::Severity severity) {
@@ -177,48 +199,63 @@ RunnerPlan Engine::runner_plan(const Entry& entry) const {
   for (const auto& address : config.peer_node().replication)
     plan.link.peer_addresses.push_back(address_of(address));
   plan.peer_name = config.peer_node().name;
-  plan.nbd = address_of(config.local_nbd());
+  plan.nbd = entry.places.nbd;
   plan.nbd_fd = entry.nbd_fd;
   plan.disk_timeout = config.disk_timeout;
   return plan;
 }
 
-void Engine::open(Entry& entry) {
+void Engine::open(Entry& entry, std::chrono::milliseconds delay) {
   entry.phase = Phase::kOpening;
-  entry.address_wait_until = Instant::never();
   const BackingPlan plan = backing_plan(entry.config);
-  entry.worker->post([this, &entry, plan] {
-    auto outcome = std::make_shared<Outcome<Backing>>(open_backing(plan));
-    post([this, &entry, outcome] { on_opened(entry, std::move(*outcome)); });
-  });
+  entry.worker->post(
+      [this, &entry, plan, config = entry.config] {
+        auto outcome = std::make_shared<Outcome<Opened>>(open_all(plan, config));
+        post([this, &entry, outcome] { on_opened(entry, std::move(*outcome)); });
+      },
+      delay);
 }
 
-void Engine::on_opened(Entry& entry, Outcome<Backing> outcome) {
+Outcome<Engine::Opened> Engine::open_all(const BackingPlan& plan, const control::MirrorConfig& config) {
+  auto backing = open_backing(plan);
+  if (!backing) return backing.error();
+  Opened opened{std::move(*backing), {}};
+  const auto nbd = numeric(address_of(config.local_nbd()));
+  if (!nbd) return cannot_listen("clients", config.local_nbd().text(), nbd.error(), "nbd", config.name);
+  opened.places.nbd = *nbd;
+  if (config.local <= 1 - config.local) return opened;
+  for (const auto& tcp : config.local_node().replication) {
+    const auto address = numeric(address_of(tcp));
+    if (!address) return cannot_listen("the peer", tcp.text(), address.error(), "replication", config.name);
+    opened.places.replication.push_back(*address);
+  }
+  return opened;
+}
+
+void Engine::on_opened(Entry& entry, Outcome<Opened> outcome) {
   if (entry.phase != Phase::kOpening) return;  // `down` came first; the disk is closed again here
   if (outcome) {
-    if (auto taken = taken_address(entry)) outcome = *std::move(taken);  // and the disk is closed again
+    // And the disk is closed again.
+    if (auto taken = taken_address(entry, outcome->places)) outcome = *std::move(taken);
   }
   if (outcome) {
-    for (const std::string& note : outcome->notes) {
+    for (const std::string& note : outcome->backing.notes) {
       control::log_warning("mirror.note", note, {{"mirror", entry.config.name}});
     }
     entry.problem = {};
-    entry.backing = std::make_unique<Backing>(std::move(*outcome));
+    entry.address_wait_until = Instant::never();
+    entry.backing = std::make_unique<Backing>(std::move(outcome->backing));
+    entry.places = std::move(outcome->places);
     run(entry);
   } else if (outcome.error().retry && !stopping_) {
     if (!entry.problem.retry) {
       control::log_warning("mirror.waiting", outcome.error().message, {{"mirror", entry.config.name}});
     }
     entry.problem = outcome.error();
-    const BackingPlan plan = backing_plan(entry.config);
-    entry.worker->post(
-        [this, &entry, plan] {
-          auto again = std::make_shared<Outcome<Backing>>(open_backing(plan));
-          post([this, &entry, again] { on_opened(entry, std::move(*again)); });
-        },
-        kOpenRetry);
+    open(entry, kOpenRetry);
   } else {
     entry.problem = outcome.error();
+    entry.address_wait_until = Instant::never();
     entry.phase = Phase::kFailed;
     control::log_error("mirror.failed", entry.problem.message, {{"mirror", entry.config.name}});
     for (const auto& callback : std::exchange(entry.waiting_up, {})) callback(result_of(entry.problem));
@@ -228,7 +265,7 @@ void Engine::on_opened(Entry& entry, Outcome<Backing> outcome) {
 
 // An address of this mirror that is still in use, for as long as that may be a daemon's that was killed.
 // After that run() says what is wrong.
-std::optional<Problem> Engine::taken_address(Entry& entry) {
+std::optional<Problem> Engine::taken_address(Entry& entry, const Places& places) {
   const Instant now = shard_->loop().now();
   if (entry.address_wait_until == Instant::never()) entry.address_wait_until = now + kAddressWait;
   if (now >= entry.address_wait_until) return std::nullopt;
@@ -236,12 +273,10 @@ std::optional<Problem> Engine::taken_address(Entry& entry) {
     return !answer && answer.error() == ring::errc::kAddressInUse;
   };
   std::string what;
-  if (entry.config.local > 1 - entry.config.local) {
-    for (const auto& address : entry.config.local_node().replication) {
-      if (taken(router_->listen(address_of(address)))) what = "the peer on " + address.text();
-    }
+  for (const auto& address : places.replication) {
+    if (taken(router_->listen(address))) what = "the peer on " + address.text();
   }
-  if (entry.nbd_fd < 0 && taken(ring::address_free(address_of(entry.config.local_nbd()))))
+  if (entry.nbd_fd < 0 && taken(ring::address_free(places.nbd)))
     what = "clients on " + entry.config.local_nbd().text();
   if (what.empty()) return std::nullopt;
   return Problem{
@@ -256,13 +291,10 @@ void Engine::run(Entry& entry) {
     later([this, &entry, id, refusal] { on_command_done(entry, id, refusal); });
   };
   std::optional<Problem> problem;
-  if (entry.config.local > 1 - entry.config.local) {
-    for (const auto& address : entry.config.local_node().replication) {
-      if (auto listening = router_->listen(address_of(address)); !listening) {
-        problem = Problem{
-            "cannot listen for the peer on " + address.text() + ": " + listening.error().message(),
-            "The replica is untouched.", "correct replication, then: twinblock up " + entry.config.name};
-      }
+  for (const auto& address : entry.places.replication) {
+    if (auto listening = router_->listen(address); !listening) {
+      problem =
+          cannot_listen("the peer", address.text(), listening.error(), "replication", entry.config.name);
     }
   }
   entry.runner = std::make_unique<MirrorRunner>(shard_->context(), *router_, runner_plan(entry),
@@ -271,9 +303,8 @@ void Engine::run(Entry& entry) {
   entry.resync_done = entry.resync_rate = 0;
   auto started = entry.runner->start();
   if (!started) {
-    problem = Problem{
-        "cannot listen for clients on " + entry.config.local_nbd().text() + ": " + started.error().message(),
-        "The replica is untouched.", "correct nbd, then: twinblock up " + entry.config.name};
+    problem =
+        cannot_listen("clients", entry.config.local_nbd().text(), started.error(), "nbd", entry.config.name);
   }
   if (problem) {
     control::log_error("mirror.failed", problem->message, {{"mirror", entry.config.name}});

@@ -53,6 +53,15 @@ class Engine final : public control::ControlBackend, private TurnMember {
     control::CommandCallback callback;
     Instant deadline;
   };
+  // Where a mirror listens, as numbers.
+  struct Places {
+    std::vector<ring::Address> replication;  // empty on the node that dials
+    ring::Address nbd;
+  };
+  struct Opened {
+    Backing backing;
+    Places places;
+  };
   struct Entry {
     control::MirrorConfig config;              // as running; `set` changes it
     std::vector<control::ConfigField> agreed;  // of the file: what the peer must have too
@@ -62,6 +71,7 @@ class Engine final : public control::ControlBackend, private TurnMember {
     int nbd_fd = -1;                 // from systemd, for as long as the daemon lives
     std::unique_ptr<Worker> worker;  // opens, creates, seals, answers questions about files
     std::unique_ptr<Backing> backing;
+    Places places;  // while it runs
     std::unique_ptr<MirrorRunner> runner;
     Instant address_wait_until = Instant::never();  // taken_address()
     core::CommandId stop_id = 0;
@@ -83,9 +93,11 @@ class Engine final : public control::ControlBackend, private TurnMember {
   void post(const std::function<void()>& work);
 
   // --- life of a mirror (shard thread)
-  void open(Entry& entry);
-  void on_opened(Entry& entry, Outcome<Backing> outcome);
-  [[nodiscard]] std::optional<Problem> taken_address(Entry& entry);
+  void open(Entry& entry, std::chrono::milliseconds delay = std::chrono::milliseconds{0});
+  void on_opened(Entry& entry, Outcome<Opened> outcome);
+  // On the worker: the disk, and what the names of our own addresses mean, for which a resolver is asked.
+  [[nodiscard]] static Outcome<Opened> open_all(const BackingPlan& plan, const control::MirrorConfig& config);
+  [[nodiscard]] std::optional<Problem> taken_address(Entry& entry, const Places& places);
   void run(Entry& entry);
   void begin_stop(Entry& entry, std::optional<Problem> reason);
   void on_core_stopped(Entry& entry);

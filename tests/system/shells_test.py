@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import struct
+import threading
 
 import harness
 from bad_input_test import hello, message, xxh3
@@ -274,6 +275,51 @@ def test_a_second_daemon_leaves_the_pid_file_alone(d):
         assert second.returncode != 0, second.stdout
         assert file.read_text() == mine
         assert p.alpha.process.stop() == 0 and not file.exists()
+
+
+def test_a_resolver_that_does_not_answer_holds_up_no_other_mirror(d):
+    """The name of our own address is looked up when a mirror goes up; the others replicate meanwhile."""
+    need_nbd()
+    need("unshare")
+    with pair(d, "insecure = true\npeer_timeout_s = 2", size=SIZE) as p:
+        deaf = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            deaf.bind(("127.0.0.1", 53))
+        except OSError:
+            raise harness.Skip("port 53 cannot be had") from None
+        (d / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+        for node in (p.alpha, p.beta):
+            text = node.config.read_text()
+            mirror = text[text.index("[[mirror]]"):]
+            for old, new in (('"data"', '"named"'), ("nbd.sock", "named.sock"), ("/disk", "/named"),
+                             ("/meta", "/named.meta")):
+                mirror = mirror.replace(old, new)
+            before, _, port = mirror.rpartition("127.0.0.1:")
+            node.config.write_text(f"{text}{before}beta.test:{port}")
+        command = (f"mount --bind {d}/resolv.conf /etc/resolv.conf && "
+                   f"exec {harness.DAEMON} --config {p.beta.config} --exit-with-parent")
+        if run("unshare", "-m", "mount", "--bind", d / "resolv.conf", "/etc/resolv.conf", check=False).returncode != 0:
+            raise harness.Skip("may not mount")
+        p.alpha.start()
+        p.beta.process = harness.Process(["unshare", "-m", "bash", "-c", command], p.beta.dir, "beta")
+        p.beta.process.wait_line("control on")
+        p.alpha.cli("create", "data", "--source", "--size", str(SIZE))
+        p.beta.cli("create", "data", "--size", str(SIZE))
+        for node in (p.alpha, p.beta):
+            node.cli("up", "data")
+        p.alpha.cli("promote", "data")
+        p.wait_synced(p.alpha)
+        p.beta.cli("create", "named", "--size", str(SIZE))
+        h = p.alpha.handle()
+        up = threading.Thread(target=lambda: p.beta.cli("up", "named", check=False))
+        up.start()
+        while up.is_alive():
+            h.pwrite(b"n" * 4096, 0)
+        h.shutdown()
+        assert "degraded" not in p.alpha.process.log.read_text(), p.alpha.process.tail()
+        status = json.loads(p.beta.cli("status", "named", "--json").stdout)["mirrors"][0]
+        assert status["state"] == "Failed" and "beta.test" in status["reason"], status
+        deaf.close()
 
 
 if __name__ == "__main__":
