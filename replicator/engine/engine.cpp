@@ -381,7 +381,12 @@ bool Engine::stop(Duration limit) {
   auto stopped = stopped_->get_future();
   post([this] {
     stopping_ = true;
-    for (const auto& entry : entries_) begin_stop(*entry, std::nullopt);
+    for (const auto& entry : entries_) {
+      // Being stopped already, by a patient `down`: there is no time any more for clients that take no
+      // answers.
+      if (entry->phase == Phase::kStopping && entry->runner) entry->runner->abort_clients();
+      begin_stop(*entry, std::nullopt);
+    }
     check_all_stopped();
   });
   const auto wait = std::chrono::nanoseconds{limit.nanoseconds()};

@@ -60,8 +60,10 @@ class MirrorRunner final : public BlockExport,
   // Ends listeners, clients and the link, waits for the disks; then calls `closed` from a turn's end. The
   // core should have been stopped before (Verb::stop): what it holds otherwise is as after a crash.
   void close(std::function<void()> closed);
-  // Does not wait for clients that take no answers. REQUIRES: close() was called.
-  void abort_clients() { server_.abort(); }
+  // Does not wait for clients that take no answers. Nothing before close() or once they are gone.
+  void abort_clients() {
+    if (closed_ && !server_closed_) server_.abort();
+  }
 
   [[nodiscard]] core::MirrorSnapshot snapshot() const { return core_.snapshot(); }
   [[nodiscard]] const bitmap::Superblock& superblock() const { return core_.superblock(); }

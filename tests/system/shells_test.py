@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import threading
 
 import harness
@@ -320,6 +321,25 @@ def test_a_resolver_that_does_not_answer_holds_up_no_other_mirror(d):
         status = json.loads(p.beta.cli("status", "named", "--json").stdout)["mirrors"][0]
         assert status["state"] == "Failed" and "beta.test" in status["reason"], status
         deaf.close()
+
+
+def test_a_client_that_reads_nothing_does_not_spoil_the_end(d):
+    """`down --force` finishes what a client may still read; a stop of the daemon meanwhile waits for nobody."""
+    with pair(d, size=SIZE) as p:
+        p.create()
+        client = socket.socket(socket.AF_UNIX)
+        client.connect(str(p.alpha.nbd))
+        client.recv(18, socket.MSG_WAITALL)
+        client.sendall(b"\0\0\0\x03" + b"IHAVEOPT" + b"\0\0\0\x01" + b"\0\0\0\0")   # EXPORT_NAME ""
+        client.recv(10, socket.MSG_WAITALL)
+        client.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 0, 1, 0, 8 * MIB))
+        client.recv(1)
+        down = subprocess.Popen([harness.CLI, "--control", p.alpha.control, "down", "data", "--force"],
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for("the end to begin", lambda: p.alpha.status()["reason"] == "being stopped")
+        assert p.alpha.process.stop() == 0, p.alpha.process.tail()
+        down.wait(timeout=harness.PATIENCE)
+        client.close()
 
 
 if __name__ == "__main__":
