@@ -207,6 +207,7 @@ RunnerPlan Engine::runner_plan(const Entry& entry) const {
 
 void Engine::open(Entry& entry, std::chrono::milliseconds delay) {
   entry.phase = Phase::kOpening;
+  if (delay.count() == 0) entry.address_wait_until = Instant::never();
   const BackingPlan plan = backing_plan(entry.config);
   entry.worker->post(
       [this, &entry, plan, config = entry.config] {
@@ -243,7 +244,6 @@ void Engine::on_opened(Entry& entry, Outcome<Opened> outcome) {
       control::log_warning("mirror.note", note, {{"mirror", entry.config.name}});
     }
     entry.problem = {};
-    entry.address_wait_until = Instant::never();
     entry.backing = std::make_unique<Backing>(std::move(outcome->backing));
     entry.places = std::move(outcome->places);
     run(entry);
@@ -255,7 +255,6 @@ void Engine::on_opened(Entry& entry, Outcome<Opened> outcome) {
     open(entry, kOpenRetry);
   } else {
     entry.problem = outcome.error();
-    entry.address_wait_until = Instant::never();
     entry.phase = Phase::kFailed;
     control::log_error("mirror.failed", entry.problem.message, {{"mirror", entry.config.name}});
     for (const auto& callback : std::exchange(entry.waiting_up, {})) callback(result_of(entry.problem));
