@@ -287,6 +287,7 @@ struct Mirror::Impl {
   }
   [[nodiscard]] Refusal promote_refusal(bool confirm_dead, bool force) const;
   void begin_promote(CommandId id, bool confirm_dead, bool force);
+  void take_word(bool confirm_dead, bool force);
   bool pump_promote();
   void persist_promotion();
   void abort_promote(Refusal why);

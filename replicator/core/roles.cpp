@@ -15,9 +15,7 @@ void Mirror::Impl::on_command(const Command& in) {
       if (role_ == Role::source) return finish_command(in.id, Refusal::already_source);
       if (promote_.active && promote_.command == 0 && promote_.stage == 0) {
         promote_.command = in.id;  // it was about to resume by itself: the operator asks for the same
-        promote_.confirm_dead = in.confirm_dead;
-        promote_.force = in.force;
-        if (in.confirm_dead || in.force) alone_granted_ = !streaming();
+        take_word(in.confirm_dead, in.force);
         return;
       }
       if (promote_.active || role_ != Role::target) return finish_command(in.id, Refusal::busy);
@@ -166,12 +164,18 @@ void Mirror::Impl::begin_promote(CommandId id, bool confirm_dead, bool force) {
   promote_ = {};
   promote_.active = true;
   promote_.command = id;
+  promote_.deadline = now_ + policy().peer_timeout * 4;
+  take_word(confirm_dead, force);
+  again_ = true;
+}
+
+// Said of a peer that is here it means nothing, also when the session ends before the promotion does. What it
+// says about writing alone counts from now on, so that a hello ends it (on_hello()).
+void Mirror::Impl::take_word(bool confirm_dead, bool force) {
+  if (streaming()) return;
   promote_.confirm_dead = confirm_dead;
   promote_.force = force;
-  promote_.deadline = now_ + policy().peer_timeout * 4;
-  // From now on, so that a hello ends it (on_hello()), however far the promotion is.
-  if (confirm_dead || force) alone_granted_ = !streaming();
-  again_ = true;
+  alone_granted_ = alone_granted_ || confirm_dead || force;
 }
 
 void Mirror::Impl::abort_promote(Refusal why) {

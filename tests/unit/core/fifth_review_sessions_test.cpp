@@ -288,5 +288,28 @@ TEST(FifthReview, AConfirmationEndsWithTheHelloOfTheDead) {
   EXPECT_GT(lived, 0);
 }
 
+// P9: a confirmation given while the peer is there, in a session and source, is none when the link breaks a
+// moment later; the promotion had only waited for what was received to be applied (simulator: switchovers
+// 22019).
+TEST(FifthReview, AConfirmationAgainstALiveSessionIsNone) {
+  Pair p;
+  p.make_source(0);
+  p.node(1).hold_disk = true;
+  p.write(0, 0, 8, 10);
+  p.run();
+  Command c = confirmed();
+  c.id = 1000;
+  c.force = true;
+  p.node(1).inputs.push_back(c);
+  p.run();
+  p.cut();
+  const RequestId w = p.write(0, 8192, 8, 11);
+  p.release(1);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+  EXPECT_EQ(p.node(1).commands[1000], Refusal::peer_may_have_more);
+  EXPECT_EQ(p.status(1).role, Role::target);
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
