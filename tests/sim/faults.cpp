@@ -117,6 +117,8 @@ void World::put_back(Node& n) {
   if (n.rolled_back || peer.rolled_back || !n.at_risk.empty() || !peer.at_risk.empty()) return;
   const bool in_sync = n.export_open ? n.in_ack_set : peer.export_open && peer.in_ack_set;
   if (!in_sync || peer.meta.weakest().disk_state != bitmap::DiskState::consistent) return;
+  // The link may still look alive: what the peer had not flushed went with its power.
+  if (peer.mirror->superblock().lost_cache) return;
   if (n.export_open && random_.one_in(2))
     push(jitter(10 * kMillisecond), EventType::peer_is_dead, peer.index);
   crash(n, true);
