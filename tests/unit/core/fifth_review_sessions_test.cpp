@@ -311,5 +311,27 @@ TEST(FifthReview, AConfirmationAgainstALiveSessionIsNone) {
   EXPECT_EQ(p.status(1).role, Role::target);
 }
 
+// The same between two rounds (simulator: switchovers 32335): `resync --full` has just ended the session.
+TEST(FifthReview, AConfirmationBetweenTwoRoundsIsNone) {
+  Pair p;
+  p.make_source(0);
+  p.node(1).hold_disk = true;
+  p.write(0, 0, 8, 10);
+  p.run();
+  Command full = verb(Verb::resync);
+  full.full = true;
+  ASSERT_EQ(p.command(1, full), Refusal::none);
+  Command c = confirmed();
+  c.id = 1000;
+  p.node(1).inputs.push_back(c);
+  p.run();
+  p.cut();
+  p.release(1);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.node(1).commands[1000], Refusal::peer_may_have_more);
+  EXPECT_EQ(p.status(1).role, Role::target);
+  EXPECT_EQ(p.status(0).role, Role::source);
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
