@@ -113,7 +113,10 @@ void World::liveness_turn() {
     return id.value() != 0 &&
            std::none_of(history.begin(), history.end(), [&](const auto& g) { return g.id == id; });
   };
-  if ((bad_a && bad_b) || (bad_a && newer(nodes_[0], nodes_[1])) || (bad_b && newer(nodes_[1], nodes_[0]))) {
+  // Or, of one generation, answers ahead of the peer did: the operator has to decide.
+  const bool undecided = (bad_a || bad_b) && a.verdict_rule == 53 && b.verdict_rule == 53;
+  if (undecided || (bad_a && bad_b) || (bad_a && newer(nodes_[0], nodes_[1])) ||
+      (bad_b && newer(nodes_[1], nodes_[0]))) {
     excused_ = true;
     return;
   }
