@@ -8,7 +8,7 @@
 #include "base/overloaded.hpp"
 
 namespace twinblock::core::testing {
-Pair::Pair(Policy policy, std::uint64_t size) : policy_{policy} {
+Pair::Pair(Policy policy, std::uint64_t size, std::uint32_t region_size) : policy_{policy} {
   for (int n = 0; n < 2; ++n) {
     bitmap::Superblock s;
     s.area_id = 100 + static_cast<std::uint64_t>(n);
@@ -16,7 +16,7 @@ Pair::Pair(Policy policy, std::uint64_t size) : policy_{policy} {
     s.incarnation = 300 + static_cast<std::uint64_t>(n);
     s.node = NodeIndex{static_cast<std::uint8_t>(n)};
     s.geometry.size = ByteCount{size};
-    s.geometry.region_size = 64 << 10;
+    s.geometry.region_size = region_size;
     s.geometry.hot_extents = 8;
     if (n == 0) {
       s.mirror_id = s.group_id = 77;
@@ -58,6 +58,7 @@ void Pair::crash(int n) {
   x.outputs.clear();
   x.inputs.clear();
   x.held.clear();
+  x.held_metadata.clear();
   x.link_wanted = x.export_open = false;
   if (link_ != 0) {
     const LinkId old = link_;
@@ -138,6 +139,18 @@ void Pair::disk(int n, const DiskIo& io) {
   complete(n, DiskDone{io.op, error, io.verb == DiskVerb::read ? buffer : 0, digest});
 }
 
+void Pair::metadata(int n, const MetaWrite& w) {
+  Node& x = node(n);
+  if (x.fail_metadata != 0) {
+    x.inputs.push_back(MetaDone{w.op, x.fail_metadata});
+    return;
+  }
+  if (x.lost_block != w.block)
+    std::memcpy(x.area.data() + w.block * bitmap::kBlockSize, w.bytes.data(), w.bytes.size());
+  if (w.bytes.size() > bitmap::kBlockSize) ++x.record_writes;
+  x.inputs.push_back(MetaDone{w.op, 0});
+}
+
 void Pair::carry_out(int n) {
   Node& x = node(n);
   Outputs todo;
@@ -146,15 +159,10 @@ void Pair::carry_out(int n) {
     std::visit(overloaded{
                    [&](const DiskIo& io) { disk(n, io); },
                    [&](const MetaWrite& w) {
-                     if (x.fail_metadata != 0) {
-                       x.inputs.push_back(MetaDone{w.op, x.fail_metadata});
-                       return;
-                     }
-                     if (x.lost_block != w.block)
-                       std::memcpy(x.area.data() + w.block * bitmap::kBlockSize, w.bytes.data(),
-                                   w.bytes.size());
-                     if (w.bytes.size() > bitmap::kBlockSize) ++x.record_writes;
-                     x.inputs.push_back(MetaDone{w.op, 0});
+                     if (x.hold_metadata)
+                       x.held_metadata.push_back(w);
+                     else
+                       metadata(n, w);
                    },
                    [&](const Send& s) {
                      if (s.link != link_ || !node(1 - n).mirror) return;
@@ -233,6 +241,14 @@ void Pair::release(int n) {
   Node& x = node(n);
   x.hold_disk = false;
   for (; !x.held.empty(); x.held.erase(x.held.begin())) x.inputs.push_back(x.held.front());
+  run();
+}
+
+void Pair::release_metadata(int n) {
+  Node& x = node(n);
+  x.hold_metadata = false;
+  for (const MetaWrite& w : x.held_metadata) metadata(n, w);
+  x.held_metadata.clear();
   run();
 }
 

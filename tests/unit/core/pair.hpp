@@ -25,7 +25,9 @@ struct Node {
   int fail_reads = 0;
   std::set<std::uint64_t> bad_sectors;  // cannot be read until they are written
   int fail_flushes = 0;
-  int fail_metadata = 0;   // nothing is written then
+  int fail_metadata = 0;       // nothing is written then
+  bool hold_metadata = false;  // metadata writes wait in `held_metadata`; a crash forgets them
+  std::vector<MetaWrite> held_metadata;
   bool hold_disk = false;  // data completions wait in `held`
   std::vector<Input> held;
   std::vector<Event> events;
@@ -44,7 +46,7 @@ inline Command verb(Verb v) {
 
 class Pair {
  public:
-  explicit Pair(Policy policy = {}, std::uint64_t size = 16u << 20);
+  explicit Pair(Policy policy = {}, std::uint64_t size = 16u << 20, std::uint32_t region_size = 64 << 10);
 
   Node& node(int n) { return nodes_[static_cast<std::size_t>(n)]; }
   MirrorSnapshot status(int n) { return node(n).mirror->snapshot(); }
@@ -58,6 +60,7 @@ class Pair {
   void advance(Duration d);  // lets deadlines pass in steps
   Refusal command(int n, Command c);
   void release(int n);  // ends hold_disk: what was held completes
+  void release_metadata(int n);
 
   // Write `sectors` sectors of `tag` at sector `at`; the request id. run() carries it out.
   RequestId write(int n, std::uint64_t at, std::uint64_t sectors, std::uint64_t tag, bool fua = false);
@@ -76,6 +79,7 @@ class Pair {
   bool round();
   void carry_out(int n);
   void disk(int n, const DiskIo& io);
+  void metadata(int n, const MetaWrite& w);
   void complete(int n, Input in);
   void try_link();
 
