@@ -90,11 +90,12 @@ void Mirror::Impl::detach_local(int error) {
   announce_detached();
 }
 
-// Nothing more is acknowledged until the peer has noted, durably, that our copy lacks it.
+// Nothing more is acknowledged until the peer has noted, durably, that our copy lacks it; and we have, lest
+// this copy counts as complete after a crash.
 void Mirror::Impl::announce_detached() {
   degrade_due_ = false;
   new_generation(GenerationCause::degraded);
-  meta_.superblock_changed();
+  detach_ticket_ = meta_.superblock_changed();
   wire::DegradeBody body;
   body.history = my_history();
   body.lacks = static_cast<std::uint8_t>(1u << config_.node.value());

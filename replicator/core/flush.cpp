@@ -51,7 +51,7 @@ bool Mirror::Impl::pump_flush() {
     flush_round_sequence_ = flush_point_sent_;
   }
   if (!detached_ && !local_flush_done(flush_round_ticket_)) return false;
-  if (detached_ && !degrade_acked_) return false;
+  if (detached_ && !detach_noted()) return false;
   if ((peer_counts || detached_) && peer_stable_ < flush_round_sequence_) return false;
   if (!in_ack_set_ && !alone_ok() && !TB_MUTANT(bump_after_ack)) {
     if (!negotiating() && !in_stream_) request_degrade();  // else it joins the ack set in a moment

@@ -177,6 +177,10 @@ struct Mirror::Impl {
   bool pump_degrade();
   void detach_local(int error);
   void announce_detached();
+  // The peer has noted, durably, that ours lacks what comes; so have we, if we can write anything down.
+  [[nodiscard]] bool detach_noted() const {
+    return degrade_acked_ && (meta_.failed() || meta_.superblock_durable(detach_ticket_));
+  }
   void on_degrade(const MessageIn& in);
   bool pump_degrade_heard();
   bool pump_ahead();
@@ -362,9 +366,10 @@ struct Mirror::Impl {
   bool attached_ = false;
   bool attach_begun_ = false;
   Metadata::Ticket attach_ticket_ = 0;
-  bool detached_ = false;       // the data disk failed while we were source or target
-  bool degrade_due_ = false;    // our disk failed while the peer was joining: told when it has joined
-  bool degrade_acked_ = false;  // peer has durably noted that we lost our disk
+  bool detached_ = false;               // the data disk failed while we were source or target
+  bool degrade_due_ = false;            // our disk failed while the peer was joining: told when it has joined
+  bool degrade_acked_ = false;          // peer has durably noted that we lost our disk
+  Metadata::Ticket detach_ticket_ = 0;  // and our own note of it
   bool flush_failed_ = false;
   bool flush_running_ = false;
   std::uint64_t flush_started_ = 0;  // tickets: n-th flush

@@ -216,6 +216,7 @@ void Mirror::Impl::on_meta_done(const MetaDone& in) {
     else
       replica_failed(in.error);
   }
+  if (detached_ && degrade_acked_) check_started_writes();  // detach_noted()
 }
 
 void Mirror::Impl::pump() {

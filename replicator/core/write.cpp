@@ -191,8 +191,8 @@ bool Mirror::Impl::stream_has_room(std::uint64_t bytes) {
 bool Mirror::Impl::write_gate(std::uint64_t bytes) {
   if (ring_.full()) return false;
   if (detached_ || meta_.failed()) {
-    // Without a disk of our own: only once the peer has noted, durably, that ours lacks it.
-    return detached_ && in_ack_set_ && degrade_acked_ && stream_has_room(bytes);
+    // Without a disk of our own: only once it is noted, durably, that ours lacks it.
+    return detached_ && in_ack_set_ && detach_noted() && stream_has_room(bytes);
   }
   if (in_stream_) return stream_has_room(bytes);
   // New numbers begin with an empty ring. Their block is durable with what alone_ok() asks for.
@@ -341,7 +341,7 @@ void Mirror::Impl::check_write(OpIndex i) {
   if (op.peer_expected && !op.peer_lost) {
     if (!local_ok) {
       if (!in_ack_set_) return finish_write(i, Status::io_error);
-      if (!TB_MUTANT(detach_acks_at_once) && (!degrade_acked_ || !op.applied)) return;
+      if (!TB_MUTANT(detach_acks_at_once) && (!detach_noted() || !op.applied)) return;
       return finish_write(i, Status::ok);
     }
     if (TB_MUTANT(ack_before_peer)) return finish_write(i, Status::ok);

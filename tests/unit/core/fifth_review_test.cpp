@@ -7,11 +7,67 @@
 namespace twinblock::core::testing {
 namespace {
 
+Command confirm_dead() {
+  Command c = verb(Verb::promote);
+  c.confirm_dead = true;
+  return c;
+}
+
 void set_mode(Pair& p, Mode mode) {
   Command c = verb(Verb::set_policy);
   c.policy.mode = mode;
   p.policy_.mode = mode;
   for (int n = 0; n < 2; ++n) EXPECT_EQ(p.command(n, c), Refusal::none);
+}
+
+// P7: "... durable on every replica that remains in the ack set (and in local metadata if it works)". The
+// disk of the source fails, its metadata is slow; what only the peer has is acknowledged before the source
+// has written down that it lacks it. Killed then, it counts as complete: whoever fences the peer promotes it.
+TEST(FifthReview, NothingIsAcknowledgedBeforeTheSourceHasNotedThatItsOwnDiskFailed) {
+  Pair p;
+  p.make_source(0);
+  p.write(0, 0, 8, 3);
+  p.advance(Duration::seconds(12));
+  Node& a = p.node(0);
+  const RequestId hot = p.write(0, 64, 8, 4);  // the extent is hot
+  p.run();
+  EXPECT_EQ(p.answer(0, hot), Status::ok);
+  a.hold_metadata = true;
+  a.fail_writes = 5;
+  const RequestId w = p.write(0, 0, 8, 9);
+  p.run();
+  const RequestId f = p.flush(0);
+  p.run();
+  EXPECT_FALSE(p.answer(0, w).has_value());
+  EXPECT_FALSE(p.answer(0, f).has_value());
+  const bool acknowledged = p.answer(0, w) == Status::ok;
+  p.crash(0);
+  p.crash(1);  // and the peer is lost, with a fence that says so
+  a.fail_writes = 0;
+  a.hold_metadata = false;
+  p.boot(0);
+  const Refusal why = p.command(0, confirm_dead());
+  EXPECT_FALSE(acknowledged && why == Refusal::none)
+      << "a replica that lacks an acknowledged write is promoted without --force: " << p.node(0).data[0];
+}
+
+TEST(FifthReview, ASlowNoteOfTheFailedDiskHoldsAnswersNoLongerThanThat) {
+  for (const bool fails : {false, true}) {
+    Pair p;
+    p.make_source(0);
+    p.write(0, 0, 8, 3);
+    p.run();
+    Node& a = p.node(0);
+    a.hold_metadata = true;
+    a.fail_writes = 5;
+    const RequestId w = p.write(0, 0, 8, 9);
+    const RequestId f = p.flush(0);
+    p.run();
+    a.fail_metadata = fails ? 5 : 0;
+    p.release_metadata(0);
+    EXPECT_EQ(p.answer(0, w), Status::ok);
+    EXPECT_EQ(p.answer(0, f), Status::ok);
+  }
 }
 
 // P2: a write is answered ahead of an async peer between the announced end of a resync and `resync_done`, and
