@@ -274,7 +274,7 @@ struct Mirror::Impl {
   bool pump_clear();
   void clear_piece(OpIndex i);
   [[nodiscard]] bool piece_being_read() const;
-  void heed_term(const wire::StateBody& theirs);
+  void heed_term(std::uint64_t term);
   void fail_orphans(const ByteRange& range);
   void heal_piece(ByteRange range, int error);
   void fail_blocked(const ByteRange& range);

@@ -135,6 +135,7 @@ void Mirror::Impl::on_message(const MessageIn& in) {
   };
   if (in.link != link_ || link_closing_) return drop();
   last_received_ = now_;
+  if (hello_received_) heed_term(in.header.term);
   const wire::Type type = in.header.type;
   if (type == wire::Type::ping) return send(wire::Type::pong);
   if (type == wire::Type::pong) return;
@@ -256,6 +257,9 @@ Refusal Mirror::Impl::check_hello(const wire::HelloBody& h) const {
 void Mirror::Impl::on_hello(const MessageIn& in) {
   auto body = wire::decode_hello(in.body);
   if (!body.has_value() || phase_ != Phase::hello || hello_received_) return close_link(Refusal::bad_message);
+  // Also from one that does not fit any more, as long as it is the peer we know.
+  const bool known = body->mirror_id == sb().mirror_id && body->identity == peer().identity;
+  if (known && body->node == config_.peer.value()) heed_term(in.header.term);
   if (const Refusal why = check_hello(*body); why != Refusal::none) {
     refusal_ = why;
     event(EventKind::handshake_refused, why);
@@ -384,7 +388,7 @@ void Mirror::Impl::on_state(const MessageIn& in) {
                     body->session.count < kNumberMax && body->session_common.count <= body->session.count;
   if (!sane) return close_link(Refusal::bad_message);
   if (paused_) {  // not now; ours will be the higher round when we go on
-    heed_term(*body);
+    heed_term(body->term_seen);
     round_ = std::max(round_, body->round);
     return;
   }
@@ -392,7 +396,7 @@ void Mirror::Impl::on_state(const MessageIn& in) {
     start_round();  // it asks, but our rounds crossed while the stream was stopped: a new one for both
     return;
   }
-  if (body->round < round_) return heed_term(*body);
+  if (body->round < round_) return heed_term(body->term_seen);
   if (body->round > round_) {
     end_session(false);
     round_ = body->round;
@@ -412,13 +416,14 @@ void Mirror::Impl::on_state(const MessageIn& in) {
     abort_promote(Refusal::peer_took_term);
   }
   note_peer_terms();
-  heed_term(*body);
+  heed_term(body->term_seen);
 }
 
-// Somebody was promoted behind our back: whoever fenced us may write already.
-void Mirror::Impl::heed_term(const wire::StateBody& theirs) {
-  if (acting_source() && theirs.term_seen > sb().term_own.value() && !TB_MUTANT(older_term_accepted))
-    depose(theirs.term_seen);
+// Somebody was promoted behind our back: whoever fenced us may write already. Each message says it: a peer
+// that is paused, or refuses us, sends no state.
+void Mirror::Impl::heed_term(std::uint64_t term) {
+  if (acting_source() && term > sb().term_own.value() && term < kNumberMax && !TB_MUTANT(older_term_accepted))
+    depose(term);
 }
 
 // A later tenure of the peer ends what we knew of it: it may have written, so neither "it lacks something"

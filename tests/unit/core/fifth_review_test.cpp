@@ -70,6 +70,26 @@ TEST(FifthReview, ASlowNoteOfTheFailedDiskHoldsAnswersNoLongerThanThat) {
   }
 }
 
+// P12: the peer was promoted behind our back and is paused: its messages carry its term, its state is not
+// sent.
+TEST(FifthReview, ASourceHeedsTheTermOfAPausedPeer) {
+  Pair p;
+  p.make_source(0);
+  p.cut();
+  p.write(0, 0, 8, 2);
+  p.advance(Duration::seconds(1));
+  ASSERT_EQ(p.command(1, confirm_dead()), Refusal::none);
+  EXPECT_EQ(p.command(1, verb(Verb::pause)), Refusal::none);
+  p.connect();
+  p.advance(Duration::seconds(5));
+  const RequestId w = p.write(0, 0, 8, 9);
+  const RequestId v = p.write(1, 0, 8, 8);
+  p.advance(Duration::seconds(1));
+  EXPECT_FALSE(p.answer(0, w) == Status::ok && p.answer(1, v) == Status::ok)
+      << "two sources answer, the link between them is up: " << static_cast<int>(p.status(0).link);
+  EXPECT_NE(p.answer(0, w), Status::ok) << "role " << static_cast<int>(p.status(0).role);
+}
+
 // P2: a write is answered ahead of an async peer between the announced end of a resync and `resync_done`, and
 // the mode becomes sync in between. The end of the resync says nothing of that write: `acked_ahead` stays, or
 // after a power loss of the source, which has it on stable storage, the target would lead and overwrite it.
