@@ -156,6 +156,8 @@ struct Mirror::Impl {
   [[nodiscard]] bool peer_read_room() const {
     return unapplied_messages_ + peer_reads_ + 40 < window_messages_;
   }
+  // Of data that a read has brought. Who was deposed meanwhile shows nothing: it may be overwritten already.
+  [[nodiscard]] Status read_status() const { return acting_source() ? Status::ok : Status::not_source; }
   void on_read_reply(const MessageIn& in);
   void on_repair_done(OpIndex i, int error);
   void fail_peer_reads();

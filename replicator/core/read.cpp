@@ -40,13 +40,13 @@ bool Mirror::Impl::try_start_read(OpIndex i) {
 void Mirror::Impl::on_local_read_done(OpIndex i, int error, BufferId) {
   Op& op = ops_[i];
   // A read that was under way when the disk failed may show what a failed flush has dropped.
-  if (error == 0 && !detached_) {
-    reply(op, Status::ok);
+  if (!acting_source() || (error == 0 && !detached_)) {
+    reply(op, read_status());
     return free_op(i);
   }
   // Served by a peer only if that peer is up to date and equal there, or if it is our copy that is behind.
   const bool peer_good = in_ack_set_ && (detached_ || !meta_.dirty.any(regions_out(op.range)));
-  if (!peer_good || !acting_source()) {
+  if (!peer_good) {
     reply(op, Status::io_error);
     return free_op(i);
   }
@@ -114,7 +114,7 @@ void Mirror::Impl::on_read_reply(const MessageIn& in) {
   release_buffer(op);
   op.buffer = in.payload;
   if (op.kind == OpKind::read || detached_ || ring_.full() || op.slot == kNoSlot) {
-    reply(op, Status::ok);
+    reply(op, read_status());
     return free_op(i);
   }
   if (op.internal) fail_orphans(op.range);  // the peer's copy, without them, becomes the truth
@@ -147,7 +147,7 @@ void Mirror::Impl::on_repair_done(OpIndex i, int error) {
     else
       replica_failed(error);  // we follow by now, or will
   }
-  reply(op, Status::ok);  // the data came from an up-to-date peer
+  reply(op, read_status());  // the data came from an up-to-date peer
   free_op(i);
   waiting_changed_ = true;
 }

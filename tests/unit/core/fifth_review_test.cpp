@@ -90,6 +90,29 @@ TEST(FifthReview, ASourceHeedsTheTermOfAPausedPeer) {
   EXPECT_NE(p.answer(0, w), Status::ok) << "role " << static_cast<int>(p.status(0).role);
 }
 
+// P12, P15: a read that is under way when a higher term is heard of shows what the new source may have
+// overwritten since.
+TEST(FifthReview, ADeposedSourceAnswersNoRead) {
+  Pair p;
+  p.make_source(0);
+  p.write(0, 0, 8, 2);
+  p.run();
+  p.cut();
+  ASSERT_EQ(p.command(1, confirm_dead()), Refusal::none);
+  const RequestId v = p.write(1, 0, 8, 8);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.answer(1, v), Status::ok);
+  p.node(0).hold_disk = true;
+  const RequestId r = p.read(0, 0, 8);
+  p.run();
+  p.connect();
+  p.run();
+  EXPECT_EQ(p.status(0).role, Role::target);
+  p.release(0);
+  p.advance(Duration::seconds(1));
+  EXPECT_NE(p.answer(0, r), Status::ok) << "stale: " << p.read_data(0, r)[0];
+}
+
 // P2: a write is answered ahead of an async peer between the announced end of a resync and `resync_done`, and
 // the mode becomes sync in between. The end of the resync says nothing of that write: `acked_ahead` stays, or
 // after a power loss of the source, which has it on stable storage, the target would lead and overwrite it.
