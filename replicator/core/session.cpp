@@ -65,6 +65,7 @@ void Mirror::Impl::send_body(wire::Type type, const Body& body, std::uint32_t ha
   if (is_stream(type)) {
     h.handle = ++stream_count_;
     h.sequence = resync_end_sequence_;
+    if (unapplied_messages_ == 0) last_progress_ = now_;
     ++unapplied_messages_;
   }
   emit(Send{link_, h, body_out_.back(), 0});

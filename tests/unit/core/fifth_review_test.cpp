@@ -113,6 +113,33 @@ TEST(FifthReview, ADeposedSourceAnswersNoRead) {
   EXPECT_NE(p.answer(0, r), Status::ok) << "stale: " << p.read_data(0, r)[0];
 }
 
+// P13: a resync that was held for long and has nothing to send ends at once, without dropping the link.
+TEST(FifthReview, AHeldResyncOfNothingDoesNotDropTheLink) {
+  Policy policy;
+  policy.hold_resync = true;
+  Pair p{policy};
+  p.boot(0);
+  p.boot(1);
+  p.connect();
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.command(0, verb(Verb::release_resync)), Refusal::none);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.command(0, verb(Verb::promote)), Refusal::none);
+  p.advance(Duration::seconds(1));
+  p.cut();
+  const RequestId f = p.flush(0);  // alone: a new generation, and not one bit
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.answer(0, f), Status::ok);
+  p.connect();
+  p.advance(Duration::seconds(60));
+  EXPECT_EQ(p.status(0).link, LinkState::resync_pending);
+  const LinkId link = p.link_;
+  EXPECT_EQ(p.command(0, verb(Verb::release_resync)), Refusal::none);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.link_, link);
+  EXPECT_EQ(p.status(0).link, LinkState::connected);
+}
+
 // P2: a write is answered ahead of an async peer between the announced end of a resync and `resync_done`, and
 // the mode becomes sync in between. The end of the resync says nothing of that write: `acked_ahead` stays, or
 // after a power loss of the source, which has it on stable storage, the target would lead and overwrite it.
