@@ -402,7 +402,9 @@ struct Mirror::Impl {
   std::uint64_t ahead_after_ = 0;    // the last number before the first async write
   std::uint64_t ahead_last_ = 0;     // the last number that was answered ahead
   std::uint64_t prepare_flush_ = 0;  // ticket of the local flush that a session waits for
-  bool degrade_fact_ = false;        // the peer lacks writes that were answered ahead of it (async)
+  // The first local flush that covers all that was acknowledged while both had it, in earlier sessions.
+  std::uint64_t shared_flush_ = 1;
+  bool degrade_fact_ = false;  // the peer lacks writes that were answered ahead of it (async)
   // "The peer lacks something" was written down with the right to write alone. Not so after a restart, or
   // when a handshake made the peer a target of resync.
   bool lacks_by_right_ = false;

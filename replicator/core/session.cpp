@@ -518,6 +518,7 @@ void Mirror::Impl::enter_session() {
 // ------------------------------------------------------------------------------------------------ the end
 
 void Mirror::Impl::end_session(bool link_lost) {
+  if (streaming()) shared_flush_ = flush_started_ + 1;
   if (leading_) end_leading();
   if (detached_) fail_everything();  // our disk is gone, and the peer is not there to have taken them
   fail_peer_reads();

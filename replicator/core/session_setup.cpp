@@ -110,9 +110,10 @@ void Mirror::Impl::prepare_session() {
     peer().needs_full = true;
   }
   // The follower is about to become a mixture. What was acknowledged with its help has to be stable here
-  // before.
+  // before. One flush since then is enough: on a slow disk it outlives the handshake that asked for it.
   const bool overwrites = verdict_.kind == VerdictKind::resync && !verdict_.stays_promotable && !detached_;
-  prepare_flush_ = overwrites ? want_local_flush() : 0;
+  prepare_flush_ = overwrites ? shared_flush_ : 0;
+  if (flush_started_ < prepare_flush_) want_local_flush();
   meta_.persist_pages();
   again_ = true;
 }

@@ -128,6 +128,7 @@ void Mirror::Impl::on_apply_done(OpIndex i, int error) {
   release_buffer(ops_[i]);
   free_op(i);
   apply_[number - apply_popped_].done = true;
+  shared_flush_ = flush_started_ + 1;
   if (error != 0) replica_failed(error);
   retire_apply();
   again_ = true;

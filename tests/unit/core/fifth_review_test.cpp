@@ -194,5 +194,28 @@ TEST(FifthReview, TheEndOfAResyncDoesNotForgetWhatWasAnsweredBehindIt) {
                                    << int{p.status(0).verdict_rule};
 }
 
+// P13, P14: a disk whose flushes take longer than a handshake may, and less than its time limit.
+TEST(FifthReview, SlowFlushesDoNotKeepTheReplicasApart) {
+  Pair p;
+  p.make_source(0);
+  p.cut();
+  p.write(0, 0, 8, 9);
+  p.advance(Duration::seconds(1));
+  Node& a = p.node(0);
+  a.hold_disk = true;
+  std::vector<Instant> due;  // of what is held
+  for (int i = 0; i < 300 && p.status(0).redundancy < 2; ++i) {
+    p.connect();
+    p.advance(Duration::seconds(1));
+    while (due.size() < a.held.size()) due.push_back(p.now_ + Duration::seconds(12));
+    while (!due.empty() && due.front() <= p.now_) {
+      a.inputs.push_back(a.held.front());
+      a.held.erase(a.held.begin());
+      due.erase(due.begin());
+    }
+  }
+  EXPECT_EQ(p.status(0).redundancy, 2) << "five minutes after the link came back";
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
