@@ -79,29 +79,35 @@ void Metadata::bits_changed(bitmap::RegionRun run, bool set) {
   }
 }
 
-void Metadata::all_changed(bool set) {
-  bits_changed({RegionIndex{0}, dirty.region_count()}, set);
-}
-
 void Metadata::set_bits(bitmap::RegionRun run) {
   if (dirty.set(run) > 0) bits_changed(run, true);
 }
 void Metadata::clear_bits(bitmap::RegionRun run) {
   if (dirty.clear(run) > 0) bits_changed(run, false);
 }
+// A page that says so already is left alone, here and in merge_bits(): when a handshake is cut while many
+// pages are on their way, the next one goes on where it was.
 void Metadata::set_all_bits() {
-  dirty.set_all();
-  all_changed(true);
+  for (std::uint64_t first = 0; first < dirty.region_count(); first += bitmap::kPageBits)
+    set_bits({RegionIndex{first}, std::min(bitmap::kPageBits, dirty.region_count() - first)});
 }
 void Metadata::clear_all_bits() {
   if (dirty.dirty_count() == 0) return;
   dirty.clear_all();
-  all_changed(false);
+  bits_changed({RegionIndex{0}, dirty.region_count()}, false);
 }
 void Metadata::merge_bits(RegionIndex first, std::span<const std::byte> bytes) {
-  dirty.merge_bytes(first, bytes);
-  const std::uint64_t count = std::min<std::uint64_t>(bytes.size() * 8, dirty.region_count() - first.value());
-  bits_changed({first, count}, true);
+  std::uint64_t at = first.value();
+  while (!bytes.empty() && at < dirty.region_count()) {
+    const std::uint64_t room = bitmap::kPageBits - at % bitmap::kPageBits;
+    const auto part = bytes.first(std::min<std::size_t>(bytes.size(), (room + 7) / 8));
+    const std::uint64_t before = dirty.dirty_count();
+    dirty.merge_bytes(RegionIndex{at}, part);
+    const std::uint64_t count = std::min<std::uint64_t>(part.size() * 8, dirty.region_count() - at);
+    if (dirty.dirty_count() > before) bits_changed({RegionIndex{at}, count}, true);
+    bytes = bytes.subspan(part.size());
+    at += part.size() * 8;
+  }
 }
 
 void Metadata::want_page(std::size_t i) {

@@ -92,7 +92,6 @@ class Metadata {
   using BlockBuffer = std::array<std::byte, bitmap::kBlockSize>;
 
   void bits_changed(bitmap::RegionRun run, bool set);
-  void all_changed(bool set);
   [[nodiscard]] bool pages_wanted() const { return pages_wanted_count_ > 0; }
   void want_page(std::size_t i);
   void emit_superblock(Outputs& out, int copy);

@@ -217,5 +217,28 @@ TEST(FifthReview, SlowFlushesDoNotKeepTheReplicasApart) {
   EXPECT_EQ(p.status(0).redundancy, 2) << "five minutes after the link came back";
 }
 
+// P13, P14: to write down all bits takes longer than a handshake may. What one attempt has written counts in
+// the next one.
+TEST(FifthReview, ManyPagesOnSlowMetadataDoNotKeepTheReplicasApart) {
+  Pair p{Policy{}, 2u << 30, 4096};  // 17 pages
+  p.make_source(0);
+  Command c = verb(Verb::resync);
+  c.full = true;
+  Node& a = p.node(0);
+  a.hold_metadata = true;
+  EXPECT_EQ(p.command(0, c), Refusal::none);
+  const auto resyncs = [&] { return p.saw(1, EventKind::resync_finished); };
+  p.node(1).events.clear();
+  for (int i = 0; i < 600 && !resyncs(); ++i) {
+    p.connect();
+    p.advance(Duration::milliseconds(700));
+    if (a.held_metadata.empty()) continue;
+    const MetaWrite w = a.held_metadata.front();
+    a.held_metadata.erase(a.held_metadata.begin());
+    p.metadata(0, w);
+  }
+  EXPECT_TRUE(resyncs()) << "seven minutes later";
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
