@@ -263,6 +263,7 @@ struct Mirror::Impl {
   void begin_resync();
   bool pump_resync();
   bool pump_demand();
+  void stabilise_pieces();
   [[nodiscard]] bool application_active() const;
   void set_resync_rate();
   [[nodiscard]] bool resync_has_room() const;

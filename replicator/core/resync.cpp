@@ -61,7 +61,7 @@ bool Mirror::Impl::pump_demand() {
     start_piece(run);
   }
   // Somebody waits for what is under way: do not leave it until the end of the pass.
-  if (!sent_pieces_.empty() && flush_point_sent_ <= peer_stable_ && !stability_wanted_) ask_stability();
+  if (!sent_pieces_.empty()) stabilise_pieces();
   return go;
 }
 
@@ -82,6 +82,13 @@ void Mirror::Impl::secure_pieces() {
   const bool asked = oldest.sequence <= flush_point_sent_ && oldest.flush_ticket <= flush_wanted_;
   const bool due = sent_pieces_.size() >= 128 || now_ - oldest.sent_at >= config_.intent_age_max;
   if (due && !asked) ask_stability();
+}
+
+// Asks once for what was sent: if its bits wait for something else (pump_clear), more flushes do not help.
+// REQUIRES: there are sent pieces.
+void Mirror::Impl::stabilise_pieces() {
+  const bool asked = flush_point_sent_ > sent_pieces_[sent_pieces_.size() - 1].sequence;
+  if (!asked && !stability_wanted_ && flush_point_sent_ <= peer_stable_) ask_stability();
 }
 
 bool Mirror::Impl::pump_resync() {

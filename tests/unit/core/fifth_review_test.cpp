@@ -240,5 +240,33 @@ TEST(FifthReview, ManyPagesOnSlowMetadataDoNotKeepTheReplicasApart) {
   EXPECT_TRUE(resyncs()) << "seven minutes later";
 }
 
+// P13: pieces whose bits wait for the superblock of the session are not flushed again and again.
+TEST(FifthReview, PiecesThatAreStableAskForNoMoreFlushes) {
+  Pair p{Policy{}, 256u << 20};
+  p.boot(0);
+  p.boot(1);
+  p.allowed_ = true;
+  Node& a = p.node(0);
+  const auto begun = [&] {
+    for (const wire::Header& h : p.node(1).sent) {
+      if (h.type == wire::Type::session_ready) return true;
+    }
+    return false;
+  };
+  for (int i = 0; i < 1000 && !begun(); ++i) p.round();
+  ASSERT_TRUE(begun());
+  a.hold_metadata = true;
+  const int before = a.flushes;
+  for (int i = 0; i < 3000; ++i) {
+    if (i % 10 == 0) p.now_ = p.now_ + Duration::milliseconds(10);
+    if (i % 10 == 0) a.inputs.push_back(Tick{});
+    p.round();
+  }
+  EXPECT_LT(a.flushes - before, 20);
+  p.release_metadata(0);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.node(0).data, p.node(1).data);
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
