@@ -127,6 +127,8 @@ void World::check_acknowledged(Node& n, const ClientOp& op) {
   const bool peer_lives = peer.mirror != nullptr && peer.life == link_life_[index(peer)];
   if (local_failed && !peer_has && peer_lives)  // else it had it, said so, and died unnoticed
     fail("P7", which + "acknowledged with a failed local disk before the peer wrote it");
+  if (local_failed && !n.metadata_lost && n.meta.weakest().disk_state != DiskState::failed)
+    fail("P7", which + "acknowledged before it is durable here that the local disk has failed");
   if (peer_has || op.async || snap.mode == Mode::async || n.async_residue) return;
   if (snap.in_ack_set && (snap.mode == Mode::memsync || op.memsync) && op.delivered) return;
   const bool alive = peer.mirror != nullptr && peer.life == link_life_[index(peer)];

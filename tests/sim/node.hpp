@@ -104,6 +104,7 @@ struct Node {
   std::uint64_t boot = 0;       // changes with each power cut
   bool cache_lost = false;      // by a power cut, and not in the ack set since
   bool disk_lost = false;       // it failed, and has not been in the ack set since
+  bool metadata_lost = false;   // they failed: this life can write nothing down
   bool forced = false;          // promote --force is being carried out
   core::CommandId force_command = 0;
   bool granted = false;  // promoted with confirm_dead since the other was in the ack set

@@ -66,6 +66,7 @@ void World::on_event(Node& n, const core::Event& e) {
   if (tap_ != nullptr) tap_->event(n.index, e);
   if (e.kind == core::EventKind::split_brain) n.saw_split_brain = true;
   if (e.kind == core::EventKind::disk_failed) n.disk_lost = true;
+  if (e.kind == core::EventKind::metadata_failed) n.metadata_lost = true;
   if (e.kind == core::EventKind::stopped) n.stopped = true;
   if (e.kind == core::EventKind::session_started && n.session_id != e.a && other(n).session_id == e.a) {
     n.session_led = other(n).session_joined;
@@ -76,7 +77,7 @@ void World::on_event(Node& n, const core::Event& e) {
 void World::on_export(Node& n, bool open) {
   if (open == n.export_open) return;
   n.export_open = open;
-  n.outranked = false;
+  n.outranked = n.outranked && !open;  // what was under way is not answered ok either
   if (!open) {
     last_source_ = n.index;
     handed_over_ = true;
@@ -226,10 +227,7 @@ void World::deliver(int from) {
     to.stays_promotable = body && body->stays_promotable != 0;
     to.resync_zeroes.clear();
   }
-  if (header->type == Type::state && to.export_open) {
-    const Result<wire::StateBody> body = wire::decode_state(scratch_);
-    to.outranked = body && body->term_seen > to.mirror->snapshot().term_own.value();
-  }
+  if (to.export_open && header->term > to.mirror->snapshot().term_own.value()) to.outranked = true;
   if (header->type == Type::zero && (header->flags & wire::kResync) != 0) {
     to.resync_zeroes.push_back({static_cast<std::uint32_t>(header->offset / kSectorBytes),
                                 static_cast<std::uint32_t>(header->length / kSectorBytes)});

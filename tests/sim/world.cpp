@@ -346,7 +346,7 @@ void World::crash(Node& n, bool power) {
   drop_operations(n);
   n.mirror.reset();
   ++n.life;
-  n.outranked = n.export_open = n.link_wanted = n.turn_open = false;
+  n.metadata_lost = n.outranked = n.export_open = n.link_wanted = n.turn_open = false;
   n.tick_at = INT64_MAX;
   n.tick_spins = n.commands = 0;
   network_.sides[index(n)] = {};
