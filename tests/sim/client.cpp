@@ -154,10 +154,10 @@ void World::on_reply(Node& n, const core::Reply& reply) {
   if (reply.status == Status::ok && n.outranked)
     fail("P12", "a source answers ok after it was told of a higher term");
   if (reply.status == Status::ok && judging_ && other(n).mirror && other(n).export_open) {
-    // An open export without a disk and without a peer only gives errors: that it gives no ok is judged here,
-    // too, when it is `n`.
+    // An open export without a disk and without a peer in its ack set (gone, or paused) only gives errors:
+    // that it gives no ok is judged here, too, when it is `n`.
     const core::MirrorSnapshot beside = other(n).mirror->snapshot();
-    const bool dead = beside.replica == core::ReplicaState::failed && beside.link == core::LinkState::down;
+    const bool dead = beside.replica == core::ReplicaState::failed && !beside.in_ack_set;
     if (!dead) fail("P9", "a node answers ok while the other node's export is open too");
   }
   switch (op.kind) {

@@ -113,10 +113,16 @@ void World::liveness_turn() {
     return id.value() != 0 &&
            std::none_of(history.begin(), history.end(), [&](const auto& g) { return g.id == id; });
   };
-  // Or, of one generation, answers ahead of the peer did: the operator has to decide.
-  const bool undecided = (bad_a || bad_b) && a.verdict_rule == 53 && b.verdict_rule == 53;
-  if (undecided || (bad_a && bad_b) || (bad_a && newer(nodes_[0], nodes_[1])) ||
-      (bad_b && newer(nodes_[1], nodes_[0]))) {
+  // Or it is ahead of an async peer in one generation, on a damaged disk: row 53 waits for a decision, too.
+  const auto ahead = [](const Node& bad, const core::MirrorSnapshot& snap) {
+    return snap.refusal == core::Refusal::no_good_copy && snap.verdict_rule == 53 &&
+           bad.meta.superblock().acked_ahead;
+  };
+  if ((bad_a && ahead(nodes_[0], a)) || (bad_b && ahead(nodes_[1], b))) {
+    excused_ = true;
+    return;
+  }
+  if ((bad_a && bad_b) || (bad_a && newer(nodes_[0], nodes_[1])) || (bad_b && newer(nodes_[1], nodes_[0]))) {
     excused_ = true;
     return;
   }
@@ -185,7 +191,8 @@ void World::replace_disk(Node& n) {
   }
   n.disk.cells().for_each(
       [&](std::uint32_t s, DataDisk::Cell&) {  // with the last copy of what the other lost
-        if (peer.cache_lost && !history_.valid(s, peer.disk.cell(s).cached, history_.floor(s))) give_up(s);
+        const bool lost = peer.cache_lost || n.policy.mode == core::Mode::memsync;  // or only received there
+        if (lost && !history_.valid(s, peer.disk.cell(s).cached, history_.floor(s))) give_up(s);
       });
   crash(n, true);
   note(n, "=== new disk");
