@@ -268,5 +268,23 @@ TEST(FifthReview, PiecesThatAreStableAskForNoMoreFlushes) {
   EXPECT_EQ(p.node(0).data, p.node(1).data);
 }
 
+// P9: a confirmation given while the source is connected says nothing of a link that is lost later.
+TEST(FifthReview, AConfirmationGivenBesideALiveSourceIsRefusedAtOnce) {
+  Pair p;
+  p.make_source(0);
+  p.node(1).hold_disk = true;
+  p.write(0, 0, 8, 9);
+  p.run();
+  Command c = confirm_dead();
+  c.id = 1000;
+  p.node(1).inputs.push_back(c);  // what was received is not applied yet
+  p.run();
+  p.cut();  // for a moment
+  p.release(1);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.node(1).commands[1000], Refusal::peer_is_source);
+  EXPECT_FALSE(p.node(0).export_open && p.node(1).export_open) << "two sources";
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
