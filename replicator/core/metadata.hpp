@@ -59,9 +59,9 @@ class Metadata {
     return !intents.changed() && !record_in_flight_ && !record_wanted_ && log_rewrites_ == 0 &&
            !relied_record_due();
   }
-  // After recovery, once the bits of what was hot are durable: the log may forget it, in the record that names
-  // the last of the pages with these bits. A ring with unreadable records is written over completely, or they
-  // would make everything hot again at the next start.
+  // After recovery, once the bits of what was hot are durable: the log may forget it, in the record that
+  // names the last of the pages with these bits. A ring with unreadable records is written over completely,
+  // or they would make everything hot again at the next start.
   void forget_recovered_log() { log_rewrites_allowed_ = true; }
 
   // Emits writes that may go now. Called at the end of a turn, so that one record serves the whole turn.

@@ -171,9 +171,9 @@ void Mirror::Impl::begin_promote(CommandId id, bool confirm_dead, bool force) {
   again_ = true;
 }
 
-// Said of a peer that is here, in a session or between two rounds of one link, it means nothing, also when the
-// link breaks before the promotion ends. What it says about writing alone counts from now on, so that a hello
-// ends it (on_hello()).
+// Said of a peer that is here, in a session or between two rounds of one link, it means nothing, also when
+// the link breaks before the promotion ends. What it says about writing alone counts from now on, so that a
+// hello ends it (on_hello()).
 void Mirror::Impl::take_word(bool confirm_dead, bool force) {
   if (streaming() || (negotiating() && round_ > 1)) return;
   promote_.confirm_dead = confirm_dead;

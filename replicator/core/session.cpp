@@ -136,8 +136,10 @@ void Mirror::Impl::on_message(const MessageIn& in) {
   };
   if (in.link != link_ || link_closing_) return drop();
   last_received_ = now_;
-  if (hello_received_) heed_term(in.header.term);
   const wire::Type type = in.header.type;
+  // Of what belongs to this conversation; the rest changes nothing.
+  const bool ours = in.header.session == session_ && session_ != 0;
+  if (hello_received_ && (outside_session(type) ? in.header.session == 0 : ours)) heed_term(in.header.term);
   if (type == wire::Type::ping) return send(wire::Type::pong);
   if (type == wire::Type::pong) return;
   if (outside_session(type)) {

@@ -227,7 +227,8 @@ void World::deliver(int from) {
     to.stays_promotable = body && body->stays_promotable != 0;
     to.resync_zeroes.clear();
   }
-  if (to.export_open && header->term > to.mirror->snapshot().term_own.value()) to.outranked = true;
+  const bool counts = to.export_open && header->session == 0;  // else it may be of another conversation
+  if (counts && header->term > to.mirror->snapshot().term_own.value()) to.outranked = true;
   if (header->type == Type::zero && (header->flags & wire::kResync) != 0) {
     to.resync_zeroes.push_back({static_cast<std::uint32_t>(header->offset / kSectorBytes),
                                 static_cast<std::uint32_t>(header->length / kSectorBytes)});

@@ -307,7 +307,7 @@ TEST(FifthReview, AConfirmationAgainstALiveSessionIsNone) {
   p.release(1);
   p.advance(Duration::seconds(1));
   EXPECT_EQ(p.answer(0, w), Status::ok);
-  EXPECT_EQ(p.node(1).commands[1000], Refusal::peer_may_have_more);
+  EXPECT_EQ(p.node(1).commands[1000], Refusal::peer_is_source);
   EXPECT_EQ(p.status(1).role, Role::target);
 }
 
