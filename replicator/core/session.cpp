@@ -280,7 +280,8 @@ void Mirror::Impl::on_hello(const MessageIn& in) {
 bool Mirror::Impl::can_negotiate() const {
   const bool promoting = promote_.active && promote_.stage > 0;
   // A state names only what a crash cannot take back: the peer forgets older marks for it.
-  const bool marks_durable = meta_.superblock_durable(session_ticket_) || meta_.failed();
+  const bool marks_durable = meta_.failed() || (meta_.superblock_durable(session_ticket_) &&
+                                                meta_.superblock_durable(stable_ticket_));
   return attached_ && marks_durable && !promoting && !demote_.active && !degrade_running_ && apply_idle() &&
          !paused_ && !track_restart_ && !stop_.active && follow_ups_.empty() && !piece_being_read() &&
          resolve_command_ == 0;
