@@ -6,7 +6,7 @@
 namespace twinblock::sim {
 
 TWINBLOCK_SCENARIO(slow_jittery_link, "a link with 200 ms of jittering delay", "target_overlap_unordered",
-                   "flush_local_only", "source_overlap_unordered", "timeout_is_too_short") {
+                   "flush_local_only", "ack_before_peer", "timeout_is_too_short") {
   for (const core::Mode mode : {core::Mode::sync, core::Mode::async}) {
     Scenario setup = plain_setup();
     setup.latency_ns = 200 * kMillisecond;
