@@ -88,6 +88,51 @@ def story(d, fs):
               f"error, both replicas identical and clean", flush=True)
 
 
+TWO_MIRRORS = """
+[node]
+name = "alpha"
+state_dir = "/var/lib/twinblock/alpha"
+control = "/run/alpha.sock"
+"""
+ONE_OF_TWO = """
+[[mirror]]
+name = "{name}"
+nbd = "unix:/run/{name}.nbd"
+[[mirror.node]]
+name = "alpha"
+disk = "/dev/vd{disk}"
+metadata = "/dev/vd{meta}"
+replication = ["127.0.0.1:{port}1"]
+[[mirror.node]]
+name = "beta"
+disk = "/dev/none/{name}"
+metadata = "/dev/none/{name}.meta"
+replication = ["127.0.0.1:{port}2"]
+"""
+
+
+def test_down_and_up_beside_an_idle_client(d):
+    """Up to Linux 6.12 a ring lets go of a registered file only after every operation on a registered file that began
+    earlier. A client of another mirror that says nothing is such an operation if its socket is registered: the disk
+    of a mirror that had gone down stayed locked until that client spoke."""
+    with vm.guests(d, ["two"], [16 * MIB, 16 * MIB, MIB, MIB]) as (guest,):
+        config = TWO_MIRRORS + "".join(ONE_OF_TWO.format(name=name, disk="ab"[n], meta="cd"[n], port=778 + n)
+                                       for n, name in enumerate(("data", "other")))
+        alpha = product.Daemon(guest, "alpha", config).start()
+        for name in ("data", "other"):
+            alpha.cli("create", name, "--source")
+            alpha.cli("up", name)
+            alpha.cli("promote", name)
+        idle = guest.python("nbd.py", "attach", "/run/data.nbd", "data", 0)
+        idle.wait_line("attached")
+        for _ in range(3):
+            alpha.cli("down", "other")
+            alpha.cli("up", "other")
+        idle.signal(signal.SIGKILL)
+        guest.run("python3", "/twinblock/guest/nbd.py", "detach", 0)
+        alpha.stop()
+
+
 def test_ext4(d):
     story(d, "ext4")
 

@@ -145,6 +145,9 @@ class Loop {
   [[nodiscard]] Result<void> register_buffers(std::span<const iovec> buffers);
   // Enters the fd into the ring's table where there is one. The table holds the open file: unregister
   // before closing. REQUIRES: unregister with nothing of the slot in flight.
+  // For files whose operations end soon: Linux before 6.13 lets go of a file that has left the table only
+  // after every operation on any registered file that began before. A receive of a silent client would keep
+  // another mirror's disk open, and locked, so sockets are not registered.
   [[nodiscard]] File register_file(int fd);
   void unregister_file(File& file);
 

@@ -45,7 +45,7 @@ StreamSocket::~StreamSocket() {
 void StreamSocket::open(int fd, std::span<const std::byte> early) {
   TB_ASSERT(state_ == State::kIdle && fd >= 0 && early.size() <= kStashBytes);
   set_options(fd);
-  file_ = loop_.register_file(fd);
+  file_ = File{fd, -1};  // not registered: Loop::register_file
   file_.role = options_.role;
   state_ = State::kOpen;
   reason_ = ErrorCode{};
@@ -347,7 +347,6 @@ void StreamSocket::finish_close() {
 
 void StreamSocket::on_finish(int) {
   const int fd = file_.fd;
-  loop_.unregister_file(file_);
   file_ = File{};
   ::close(fd);
   direct_ = {};
