@@ -113,10 +113,12 @@ void World::liveness_turn() {
     return id.value() != 0 &&
            std::none_of(history.begin(), history.end(), [&](const auto& g) { return g.id == id; });
   };
-  // Or it is ahead of an async peer in one generation, on a damaged disk: row 53 waits for a decision, too.
+  // Or it is ahead of an async peer in one generation, on a damaged disk (row 53) or one that fails (row 31):
+  // what only that disk has may be flushed, and is given up by the operator alone.
   const auto ahead = [](const Node& bad, const core::MirrorSnapshot& snap) {
-    return snap.refusal == core::Refusal::no_good_copy && snap.verdict_rule == 53 &&
-           bad.meta.superblock().acked_ahead;
+    const bool waits = snap.verdict_rule == 53 ? snap.refusal == core::Refusal::no_good_copy
+                                               : snap.refusal == core::Refusal::peer_disk_failed;
+    return waits && bad.meta.superblock().acked_ahead;
   };
   if ((bad_a && ahead(nodes_[0], a)) || (bad_b && ahead(nodes_[1], b))) {
     excused_ = true;
