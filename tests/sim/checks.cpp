@@ -115,6 +115,7 @@ void World::check_acknowledged(Node& n, const ClientOp& op) {
   const bool local_failed =
       snap.replica == core::ReplicaState::failed || snap.replica == core::ReplicaState::diskless;
   if (snap.in_ack_set && !op.async) n.async_residue = false;
+  if (snap.in_ack_set && snap.mode == Mode::sync) n.memsync_residue = false;
   bool local_has = true;
   bool peer_has = true;
   for (std::uint32_t s = op.run.first; s < op.run.first + op.run.count; ++s) {
@@ -321,7 +322,7 @@ void World::lose_only_copy(Node& n, SectorRun run) {
 void World::lose_received(Node& target) {
   Node& source = other(target);
   const bool died = target.mirror == nullptr || target.life != link_life_[index(target)];
-  if (!died || source.policy.mode != Mode::memsync) return;
+  if (!died || (source.policy.mode != Mode::memsync && !source.memsync_residue)) return;
   if (source.meta.superblock().current() != target.meta.superblock().current()) return;
   for_each_pair(source.disk.cells(), target.disk.cells(),
                 [&](std::uint32_t s, const DataDisk::Cell&, const DataDisk::Cell& c) {

@@ -169,6 +169,7 @@ void World::change_policy(Node& n) {
   for (Node& node : nodes_) {
     const core::WriteAlone mine = node.policy.write_alone;
     if (before == core::Mode::async) node.async_residue = true;
+    if (before == core::Mode::memsync) node.memsync_residue = true;
     node.policy = p;
     node.policy.write_alone = mine;
     if (p.mode == core::Mode::async) node.async_residue = true;
