@@ -93,7 +93,9 @@ class NbdConnectionTest : public testing::Test, private NbdConnectionOwner, priv
     options.classes[0].count = 8;
     options.classes[3].count = 4;
     options.huge_pages = false;
-    arena_ = std::move(*ring::Arena::create(options));
+    auto arena = ring::Arena::create(options);
+    ASSERT_TRUE(arena) << arena.error().message();
+    arena_ = std::move(*arena);
     arena_->set_on_free([](void* list) { static_cast<WaitList*>(list)->note_freed(); }, &waiters_);
     loop_->set_turn_end(
         [](void* self) {
