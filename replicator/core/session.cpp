@@ -261,8 +261,9 @@ void Mirror::Impl::on_hello(const MessageIn& in) {
   auto body = wire::decode_hello(in.body);
   if (!body.has_value() || phase_ != Phase::hello || hello_received_) return close_link(Refusal::bad_message);
   // Also from one that does not fit any more, as long as it is the peer we know.
-  const bool known = body->mirror_id == sb().mirror_id && body->identity == peer().identity;
-  if (known && body->node == config_.peer.value()) heed_term(in.header.term);
+  const bool known = body->mirror_id == sb().mirror_id && body->identity == peer().identity &&
+                     body->identity != 0 && body->node == config_.peer.value();
+  if (known) heed_term(in.header.term);
   if (const Refusal why = check_hello(*body); why != Refusal::none) {
     refusal_ = why;
     event(EventKind::handshake_refused, why);
