@@ -295,6 +295,8 @@ struct Mirror::Impl {
   [[nodiscard]] Refusal promote_refusal(bool confirm_dead, bool force) const;
   void begin_promote(CommandId id, bool confirm_dead, bool force);
   void take_word(bool confirm_dead, bool force);
+  // A session begins: what was confirmed or forced before says nothing of how it ends.
+  void forget_word() { promote_.confirm_dead = promote_.force = alone_granted_ = false; }
   bool pump_promote();
   void persist_promotion();
   void abort_promote(Refusal why);

@@ -234,6 +234,7 @@ bool Mirror::Impl::pump_adopt() {
   ack_due_ = false;
   stable_saved_at_ = now_;
   replica_uptodate_ = verdict_.kind == VerdictKind::in_sync || verdict_.stays_promotable;
+  forget_word();
   phase_ = Phase::streaming;
   phase_deadline_ = Instant::never();
   wire::SessionReadyBody b;
@@ -275,7 +276,8 @@ void Mirror::Impl::on_session_ready(const MessageIn& in) {
     degrade_ticket_ = meta_.superblock_changed();
     degrade_running_ = true;  // who waits is answered when this is durable
   }
-  degrade_wanted_ = degrade_fact_ = alone_granted_ = false;
+  forget_word();
+  degrade_wanted_ = degrade_fact_ = false;
   if (frozen_) event(EventKind::unfrozen);
   frozen_ = false;
   if (detached_) degrade_acked_ = true;  // same generation: the peer has noted it

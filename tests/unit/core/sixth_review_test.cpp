@@ -7,6 +7,46 @@
 namespace twinblock::core::testing {
 namespace {
 
+Command confirmed() {
+  Command c = verb(Verb::promote);
+  c.confirm_dead = true;
+  return c;
+}
+
+// P9: the peer, confirmed dead, comes back while the promotion flushes, and a session with it begins. When
+// that breaks before the promotion ends, the operator's word of before says nothing of the peer any more: it
+// may have gone on by a proof of its own.
+TEST(SixthReview, AConfirmationEndsWithTheSessionOfTheDead) {
+  Policy policy;
+  policy.after_restart = AfterRestart::target;
+  Pair p{policy};
+  p.make_source(0);
+  p.write(0, 0, 8, 10);
+  p.advance(Duration::milliseconds(10));
+  ASSERT_EQ(p.command(0, verb(Verb::demote)), Refusal::none);  // node 1 has a proof: handed over
+  p.cut();
+  p.node(0).hold_disk = true;
+  Command c = confirmed();
+  c.id = 1000;
+  p.node(0).inputs.push_back(c);
+  p.run();
+  p.connect();
+  ASSERT_EQ(p.node(0).held.size(), 1u);  // its flush ends now; the one of the second attempt does not
+  p.node(0).inputs.push_back(p.node(0).held.front());
+  p.node(0).held.clear();
+  p.run();
+  ASSERT_EQ(p.status(0).link, LinkState::connected);
+  ASSERT_FALSE(p.node(0).export_open);
+  p.cut();
+  p.release(0);
+  const Refusal other = p.command(1, verb(Verb::promote));
+  p.advance(Duration::milliseconds(100));
+  EXPECT_FALSE(p.node(0).export_open && p.node(1).export_open)
+      << "two sources; promote without a word: " << static_cast<int>(other);
+  EXPECT_EQ(other, Refusal::none);
+  EXPECT_EQ(p.node(0).commands[1000], Refusal::peer_may_have_more);
+}
+
 // P12: a hello that does not name the peer we know changes nothing, whatever term it claims.
 TEST(SixthReview, AHelloOfNobodyDeposesNobody) {
   Pair p;
