@@ -263,7 +263,10 @@ void Mirror::Impl::on_hello(const MessageIn& in) {
   // Also from one that does not fit any more, as long as it is the peer we know.
   const bool known = body->mirror_id == sb().mirror_id && body->identity == peer().identity &&
                      body->identity != 0 && body->node == config_.peer.value();
-  if (known) heed_term(in.header.term);
+  if (known) {
+    heed_term(in.header.term);
+    alone_granted_ = false;  // it lives
+  }
   if (const Refusal why = check_hello(*body); why != Refusal::none) {
     refusal_ = why;
     event(EventKind::handshake_refused, why);
@@ -272,7 +275,7 @@ void Mirror::Impl::on_hello(const MessageIn& in) {
   }
   peer_hello_ = std::move(*body);
   hello_received_ = true;
-  alone_granted_ = false;  // it lives
+  alone_granted_ = false;  // also of one that takes the place of the peer we knew
   again_ = true;
 }
 

@@ -70,5 +70,46 @@ TEST(SixthReview, AHelloOfNobodyDeposesNobody) {
   EXPECT_FALSE(p.saw(0, EventKind::deposed));
 }
 
+// P7: a peer that lives, also one whose hello is refused, ends what the operator confirmed of it.
+TEST(SixthReview, AConfirmationEndsWithARefusedHelloOfTheDead) {
+  Policy policy;
+  policy.write_alone = WriteAlone::fenced;
+  policy.after_restart = AfterRestart::target;
+  Pair p{policy};
+  p.make_source(1);
+  p.write(1, 0, 8, 10);
+  p.advance(Duration::milliseconds(10));
+  p.cut();
+  p.node(0).hold_disk = true;
+  Command c = confirmed();
+  c.id = 1000;
+  p.node(0).inputs.push_back(c);
+  p.run();
+  wire::HelloBody h;
+  h.mirror_id = p.status(0).mirror_id;
+  h.node = 1;
+  h.identity = 201;
+  h.mirror_name = "m";
+  h.config_text = "mode=async\n";  // it lives, and somebody is changing its configuration
+  std::vector<std::byte> body(wire::kBodySizeMax);
+  const std::size_t size = wire::encode(h, body);
+  wire::Header header;
+  header.type = wire::Type::hello;
+  header.length = header.wire_length = static_cast<std::uint32_t>(size);
+  p.node(0).inputs.push_back(LinkUp{900});
+  p.run();
+  p.node(0).inputs.push_back(MessageIn{900, header, std::span{body}.first(size), 0});
+  p.run();
+  p.release(0);
+  ASSERT_EQ(p.status(0).role, Role::source);
+  const RequestId w = p.write(0, 0, 8, 20);
+  p.advance(Duration::seconds(1));
+  EXPECT_FALSE(p.answer(0, w).has_value()) << "written alone beside a peer that lives";
+  EXPECT_TRUE(p.status(0).frozen);
+  EXPECT_EQ(p.command(0, verb(Verb::confirm_dead)), Refusal::none);  // said again, it counts
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.answer(0, w), Status::ok);
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
