@@ -111,5 +111,27 @@ TEST(SixthReview, AConfirmationEndsWithARefusedHelloOfTheDead) {
   EXPECT_EQ(p.answer(0, w), Status::ok);
 }
 
+// P9: nor does a confirmation count that is given while the peer's hello has come and the handshake waits for
+// this node: the peer lives, and its link may break before it has said that it is source.
+TEST(SixthReview, AConfirmationDuringTheFirstHandshakeOfALinkIsNone) {
+  Pair p;
+  p.make_source(0);
+  p.node(1).hold_disk = true;
+  p.write(0, 0, 8, 10);
+  p.run();
+  p.cut();  // what the target has received is not applied yet: it cannot negotiate
+  p.connect();
+  p.run();
+  Command c = confirmed();
+  c.id = 1000;
+  p.node(1).inputs.push_back(c);
+  p.run();
+  p.cut();
+  p.release(1);
+  p.advance(Duration::seconds(1));
+  EXPECT_FALSE(p.node(0).export_open && p.node(1).export_open) << "two sources";
+  EXPECT_EQ(p.node(1).commands[1000], Refusal::peer_may_have_more);
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
