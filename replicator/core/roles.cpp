@@ -171,11 +171,11 @@ void Mirror::Impl::begin_promote(CommandId id, bool confirm_dead, bool force) {
   again_ = true;
 }
 
-// Said of a peer that is here, in a session or in a handshake, it means nothing, also when the link breaks
-// before the promotion ends. What it says about writing alone counts from now on, so that a
+// Said of a peer that is here, in a session, paused or in a handshake, it means nothing, also when the link
+// breaks before the promotion ends. What it says about writing alone counts from now on, so that a
 // hello ends it (on_hello()).
 void Mirror::Impl::take_word(bool confirm_dead, bool force) {
-  if (streaming() || negotiating()) return;
+  if (connected() || negotiating()) return;
   promote_.confirm_dead = confirm_dead;
   promote_.force = force;
   alone_granted_ = alone_granted_ || confirm_dead || force;

@@ -133,5 +133,23 @@ TEST(SixthReview, AConfirmationDuringTheFirstHandshakeOfALinkIsNone) {
   EXPECT_EQ(p.node(1).commands[1000], Refusal::peer_may_have_more);
 }
 
+// P9: nor beside a peer whose stream is paused (by hand, or for a moment by the queue policy): it is here,
+// and goes on as source.
+TEST(SixthReview, AConfirmationBesideAPausedPeerIsNone) {
+  for (const int paused : {0, 1}) {
+    Pair p;
+    p.make_source(0);
+    ASSERT_EQ(p.command(paused, verb(Verb::pause)), Refusal::none);
+    EXPECT_EQ(p.command(1, confirmed()), Refusal::peer_may_have_more);
+    const RequestId w = p.write(0, 0, 8, 9);
+    const RequestId v = p.write(1, 0, 8, 8);
+    p.advance(Duration::milliseconds(100));
+    EXPECT_EQ(p.answer(0, w), Status::ok);
+    EXPECT_NE(p.answer(1, v), Status::ok) << "two sources answer, the link between them is up";
+    p.cut();  // now it may be dead
+    EXPECT_EQ(p.command(1, confirmed()), Refusal::none);
+  }
+}
+
 }  // namespace
 }  // namespace twinblock::core::testing
