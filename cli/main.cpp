@@ -76,7 +76,7 @@ void add_changing_verbs(CLI::App& app, Arguments& args) {
   create->add_flag("--source", options.source, "this node has the data: its disk is kept as it is");
   create->add_option("--size", args.size, "make a data file of this size, e.g. 10GiB");
   create->add_flag("--force", options.force,
-                   "although the disk or the metadata holds something else already");
+                   "although there is a file system or the like on the disk, or metadata already");
   add_verb(app, args, "up", "start a mirror");
   auto* down = add_verb(app, args, "down", "stop a mirror on this node");
   add_client_force(down, args);

@@ -19,6 +19,8 @@ using Clock = std::chrono::steady_clock;
 
 // A busy event stream must not turn the wait into a spin.
 constexpr int kPauseMillisecondsMin = 50;
+// A link that is refused for so long is not only meeting a peer whose configuration is being changed.
+constexpr std::chrono::seconds kRefusedMax{10};
 
 bool session_up(LinkState link) {
   switch (link) {
@@ -95,6 +97,25 @@ void pace(const Session& session, std::uint64_t& since) {
   if (const auto batch = control::from_json<control::EventBatch>(response.body)) since = batch->next;
 }
 
+// What is waited for needs the peer, and the two nodes do not fit together: only an operator can change that.
+bool is_refused(const MirrorStatus& mirror, Condition condition) {
+  const bool needs_peer = condition == Condition::kConnected || condition == Condition::kSynced ||
+                          (condition == Condition::kUptodate && mirror.role == control::Role::kTarget);
+  return needs_peer && std::any_of(mirror.peers.begin(), mirror.peers.end(), [](const auto& p) {
+           return p.link == LinkState::kRefused || p.link == LinkState::kSplitBrain;
+         });
+}
+
+int wait_is_vain(const Session& session, const WaitOptions& options, const MirrorStatus& mirror) {
+  control::CommandResult result;
+  result.outcome = control::Outcome::kRefused;
+  result.message = "Mirror \"" + options.mirror + "\" will not be " +
+                   std::string{word_of(options.condition)} + " by itself: " + mirror.reason;
+  result.what_is_safe = "Waiting changes nothing; the daemon goes on.";
+  result.next_step = "twinblock explain " + options.mirror + "; with --timeout it is waited for all the same";
+  return fail(session, result, 3);
+}
+
 int time_is_up(const Session& session, const WaitOptions& options, const MirrorStatus& mirror) {
   control::CommandResult result;
   result.outcome = control::Outcome::kFailed;
@@ -144,6 +165,7 @@ int run_wait(const Session& session, const WaitOptions& options) {
   std::uint64_t since = 0;
   ProgressLine line{session};
   bool told = false;
+  auto fits_last = start;
   for (;;) {
     const StatusAnswer answer = ask_status(session, options.mirror);
     if (!answer.status || answer.status->mirrors.empty()) {
@@ -166,7 +188,13 @@ int run_wait(const Session& session, const WaitOptions& options) {
                    mirror.reason.c_str());
     }
     line.draw(mirror);
-    const auto waited = Clock::now() - start;
+    const auto now = Clock::now();
+    if (!is_refused(mirror, options.condition)) fits_last = now;
+    if (!options.timeout_s && now - fits_last >= kRefusedMax) {
+      line.end();
+      return wait_is_vain(session, options, mirror);
+    }
+    const auto waited = now - start;
     if (options.timeout_s && waited >= std::chrono::seconds{*options.timeout_s}) {
       line.end();
       return time_is_up(session, options, mirror);

@@ -76,7 +76,9 @@ void schedule_realtime() {
   if (const int error = pthread_setschedparam(pthread_self(), SCHED_FIFO, &parameters); error != 0) {
     control::log_warning("process.realtime", "the data thread is not scheduled in real time",
                          {{"reason", std::strerror(error)}});
+    return;
   }
+  control::log_info("process.realtime", "the data thread is scheduled in real time (SCHED_FIFO 1)", {});
 }
 
 std::uint64_t boot_id() {

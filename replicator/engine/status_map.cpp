@@ -89,7 +89,7 @@ std::string without_peer(const core::MirrorSnapshot& s, const std::string& mirro
       return "; this copy is known to be old: it is brought up to date" + there;
     case core::Refusal::peer_may_have_more:
     case core::Refusal::async_may_lose:
-      return "; if " + peer + " is lost: twinblock promote " + mirror;
+      return "; if " + peer + " is lost: twinblock promote " + mirror + " --confirm-dead " + peer;
     default:
       return {};
   }

@@ -37,8 +37,9 @@ def nothing_swapped(guest, daemons):
         status = f"/proc/{daemon.pid}/status"
         assert field(guest, status, "VmLck") > 0, f"the memory of {daemon.name} is not locked"
         assert field(guest, status, "VmSwap") == 0, f"a part of {daemon.name} lies on its own mirror"
-        for refused in ("process.mlock", "process.io_flusher", "process.realtime"):
+        for refused in ("process.mlock", "process.io_flusher"):
             assert refused not in daemon.job.output, daemon.job.output
+        assert "SCHED_FIFO" in daemon.job.output, daemon.job.output
 
 
 def test_swap_and_page_cache_under_memory_pressure(d):

@@ -190,6 +190,8 @@ def test_connect_and_resync_say_that_the_link_is_refused(d):
             node.start()
             node.cli("create", "data", "--source", "--size", str(p.size))
             node.cli("up", "data")
+        vain = p.alpha.cli("wait", "data", "--for", "synced", check=False)
+        assert vain.returncode == REFUSED and "another mirror" in vain.stdout, vain.stdout
         for node in (p.alpha, p.beta):
             node.wait_state(peer_link="refused")
             for arguments in (("connect", "data"), ("resync", "data"), ("resync", "data", "--full", "--wait")):

@@ -134,7 +134,7 @@ TEST(RunningStatus, AStartIsNoDisconnectionAndALostPeerGetsANextStep) {
   EXPECT_NE(running_status(s, {}, config(), facts).reason.find("twinblock connect data"), std::string::npos);
   facts.link_wanted = true;
   EXPECT_EQ(running_status(s, {}, config(), facts).reason,
-            "no link to beta; if beta is lost: twinblock promote data");
+            "no link to beta; if beta is lost: twinblock promote data --confirm-dead beta");
   s.role = core::Role::source;
   EXPECT_EQ(running_status(s, {}, config(), facts).reason, "no link to beta");
 }
