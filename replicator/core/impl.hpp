@@ -293,6 +293,12 @@ struct Mirror::Impl {
     if (id != 0) emit(CommandDone{id, r});
   }
   [[nodiscard]] Refusal promote_refusal(bool confirm_dead, bool force) const;
+  // The peer is there, and the stream is stopped by hand.
+  [[nodiscard]] bool idle_with_peer() const {
+    return link_ != 0 && !link_closing_ && hello_received_ && phase_ == Phase::idle &&
+           (paused_ || peer_paused_);
+  }
+  [[nodiscard]] Refusal no_stream() const;
   void begin_promote(CommandId id, bool confirm_dead, bool force);
   void take_word(bool confirm_dead, bool force);
   // A session begins: what was confirmed or forced before says nothing of how it ends.

@@ -15,6 +15,7 @@ void Mirror::Impl::on_command(const Command& in) {
       if (role_ == Role::source) return finish_command(in.id, Refusal::already_source);
       // Nor once the link is lost: what is confirmed or forced beside a live source says nothing of later.
       if (streaming() && peer_is_source_) return finish_command(in.id, Refusal::peer_is_source);
+      if (in.confirm_dead && !in.force && idle_with_peer()) return finish_command(in.id, Refusal::peer_lives);
       if (promote_.active && promote_.command == 0 && promote_.stage == 0) {
         promote_.command = in.id;  // it was about to resume by itself: the operator asks for the same
         take_word(in.confirm_dead, in.force);
@@ -112,9 +113,14 @@ void Mirror::Impl::on_pause(CommandId id, bool pause) {
   finish_command(id, Refusal::none);
 }
 
+// Why a command that needs the stream finds none.
+Refusal Mirror::Impl::no_stream() const {
+  if (refusal_ != Refusal::none) return refusal_;
+  return idle_with_peer() ? Refusal::paused : Refusal::not_connected;
+}
+
 void Mirror::Impl::on_resync_command(const Command& in) {
-  if (!streaming())
-    return finish_command(in.id, refusal_ != Refusal::none ? refusal_ : Refusal::not_connected);
+  if (!streaming()) return finish_command(in.id, no_stream());
   if (in.full) {
     peer().needs_full = true;
     meta_.superblock_changed();
@@ -399,8 +405,7 @@ bool Mirror::Impl::pump_follower_tickets() {
 
 void Mirror::Impl::on_switchover(const Command& in) {
   if (role_ == Role::source) {
-    if (!in_ack_set_)
-      return finish_command(in.id, in_stream_ ? Refusal::resync_running : Refusal::not_connected);
+    if (!in_ack_set_) return finish_command(in.id, in_stream_ ? Refusal::resync_running : no_stream());
     if (resync_active_) return finish_command(in.id, Refusal::resync_running);
     if (clients_present_ && !in.force) return finish_command(in.id, Refusal::clients_connected);
     return begin_demote(in.id, true, false);
@@ -408,7 +413,7 @@ void Mirror::Impl::on_switchover(const Command& in) {
   if (role_ != Role::target || promote_.active || switchover_command_ != 0) {
     return finish_command(in.id, Refusal::busy);
   }
-  if (!streaming() || !peer_is_source_) return finish_command(in.id, Refusal::not_connected);
+  if (!streaming() || !peer_is_source_) return finish_command(in.id, no_stream());
   if (!replica_uptodate_) return finish_command(in.id, Refusal::resync_running);
   switchover_command_ = in.id;
   switchover_deadline_ = now_ + policy().peer_timeout * 8;

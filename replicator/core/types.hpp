@@ -124,8 +124,10 @@ enum class Refusal : std::uint8_t {
   metadata_failed,
   unsupported,
   clients_connected,  // the export is held open
-  source_discards     // a source cannot give its data up under its clients
+  source_discards,    // a source cannot give its data up under its clients
+  peer_lives,         // confirmed dead, and it answers on a link that is paused
+  paused              // the link is up, and sending is paused by hand
 };
-inline constexpr int kRefusalCount = static_cast<int>(Refusal::source_discards) + 1;
+inline constexpr int kRefusalCount = static_cast<int>(Refusal::paused) + 1;
 
 }  // namespace twinblock::core

@@ -24,7 +24,7 @@ struct Row {
 #define TB_REFUSAL(name, message, safe, next, outcome) \
   Row {                                                \
     core::Refusal::name, {                             \
-#name, message, safe, next, outcome              \
+      #name, message, safe, next, outcome              \
     }                                                  \
   }
 constexpr std::array kRows{
@@ -126,6 +126,10 @@ constexpr std::array kRows{
                "unmount and disconnect first, or cut them off: the same command with --force", kRule),
     TB_REFUSAL(source_discards, "this node is source, and does not give up what it serves", kBoth,
                "twinblock demote MIRROR, then resolve MIRROR --discard", kRule),
+    TB_REFUSAL(peer_lives, "PEER is not dead: it answers on the link, which is paused", kNothing,
+               "twinblock resume MIRROR where it was paused; twinblock status MIRROR on PEER", kRule),
+    TB_REFUSAL(paused, "the link to PEER is up, and sending is paused", kNothing,
+               "twinblock resume MIRROR on the node where it was paused", kFailed),
 };
 #undef TB_REFUSAL
 

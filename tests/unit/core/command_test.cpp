@@ -28,6 +28,27 @@ std::optional<Refusal> last_answer(Pair& p, int n) {
   return commands.empty() ? std::nullopt : std::optional{commands.rbegin()->second};
 }
 
+// Two sources that both took writes, on a word that the open connection contradicted.
+TEST(Commands, WhoAnswersOnAPausedLinkIsNotDead) {
+  Pair p;
+  p.make_source(0);
+  EXPECT_EQ(p.command(0, verb(Verb::pause)), Refusal::none);
+  Command promote = verb(Verb::promote);
+  promote.confirm_dead = true;
+  EXPECT_EQ(p.command(1, promote), Refusal::peer_lives);
+  EXPECT_EQ(p.status(1).role, Role::target);
+  for (int n = 0; n < 2; ++n) {
+    EXPECT_EQ(p.command(n, verb(Verb::switchover)), Refusal::paused);
+    EXPECT_EQ(p.command(n, verb(Verb::resync)), Refusal::paused);
+  }
+  p.allowed_ = false;
+  p.cut();
+  EXPECT_EQ(p.command(0, verb(Verb::resync)), Refusal::not_connected);
+  EXPECT_EQ(p.command(1, promote), Refusal::none);
+  p.advance(Duration::seconds(1));
+  EXPECT_EQ(p.status(1).role, Role::source);
+}
+
 TEST(Commands, ConnectWaitsForTheHandshakeAndSaysThatItIsRefused) {
   Pair p;
   make_two_mirrors(p);

@@ -14,7 +14,7 @@ namespace core = twinblock::core;
 using twinblock::engine::for_mirror;
 using twinblock::engine::refusal_text;
 
-constexpr auto kLast = static_cast<int>(core::Refusal::source_discards);
+constexpr auto kLast = static_cast<int>(core::Refusal::paused);
 
 TEST(RefusalText, EachSaysWhatHappenedWhatIsSafeAndWhatToType) {
   std::set<std::string_view> words;
