@@ -100,6 +100,29 @@ bool Mirror::Impl::drop_some(bool all) {
   return dropped > 0;
 }
 
+// Extents that are written all the time are never stable everywhere, and their slots never free: whoever
+// wants another extent would wait for ever. After a while the slot that is hot for longest takes no new
+// writes, until it is stable and goes to the one who waits.
+Instant Mirror::Impl::drain_at() const {
+  constexpr Duration kPatience = Duration::seconds(1);
+  return slot_wait_since_ == Instant::never() ? Instant::never() : slot_wait_since_ + kPatience;
+}
+
+void Mirror::Impl::begin_draining() {
+  const IntentSlot* oldest = nullptr;
+  for (const IntentSlot& s : meta_.intents.slots()) {
+    if (s.used && (oldest == nullptr || s.since < oldest->since)) oldest = &s;
+  }
+  if (oldest != nullptr) draining_ = oldest->extent;
+  ask_stability();
+}
+
+void Mirror::Impl::end_draining() {
+  if (!draining_ || meta_.intents.find(*draining_) != kNoSlot) return;
+  draining_.reset();
+  slot_wait_since_ = now_;  // the next one begins to wait
+}
+
 // Keeps the log short: asks for stability before slots run out and when intents grow old; when everything is
 // stable, a record without them is written, so that a crash at rest costs nothing.
 bool Mirror::Impl::pump_intents() {
@@ -113,6 +136,7 @@ bool Mirror::Impl::pump_intents() {
       if (s.used && s.pins == 0 && !meta_.extent_bits_durable(s.extent)) meta_.want_extent_pages(s.extent);
     }
   }
+  end_draining();
   const std::uint32_t used = meta_.intents.used_count();
   const std::uint32_t bound = sb().geometry.hot_extents;
   if (slots_wanted_ && drop_some(false)) {
@@ -120,6 +144,7 @@ bool Mirror::Impl::pump_intents() {
     waiting_changed_ = true;
     return true;
   }
+  if (slots_wanted_ && !draining_ && now_ >= drain_at()) begin_draining();
   if (slots_wanted_ && !stability_wanted_ && !flush_running_ && flush_point_sent_ <= peer_stable_) {
     // The last round of stability freed nothing that is not pinned: go on asking only while something can
     // change.

@@ -13,10 +13,12 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <vector>
 
 #include "base/random.hpp"
 #include "replicator/core/decide.hpp"
+#include "replicator/core/fifo.hpp"
 #include "replicator/core/metadata.hpp"
 #include "replicator/core/mirror.hpp"
 #include "replicator/core/mutants.hpp"
@@ -40,34 +42,6 @@ enum class Phase : std::uint8_t {
   adopting,
   streaming,
   idle
-};
-
-// Bounded first-in first-out queue without allocation after construction.
-template <class T>
-class Fifo {
- public:
-  explicit Fifo(std::size_t capacity) : items_(capacity + 1) {}
-  [[nodiscard]] bool empty() const { return head_ == tail_; }
-  [[nodiscard]] bool full() const { return (tail_ + 1) % items_.size() == head_; }
-  [[nodiscard]] std::size_t size() const { return (tail_ + items_.size() - head_) % items_.size(); }
-  void push(const T& v) {
-    TB_ASSERT(!full());
-    items_[tail_] = v;
-    tail_ = (tail_ + 1) % items_.size();
-  }
-  [[nodiscard]] T& front() { return items_[head_]; }
-  [[nodiscard]] T& operator[](std::size_t i) { return items_[(head_ + i) % items_.size()]; }
-  [[nodiscard]] const T& operator[](std::size_t i) const { return items_[(head_ + i) % items_.size()]; }
-  void pop() {
-    TB_ASSERT(!empty());
-    head_ = (head_ + 1) % items_.size();
-  }
-  void clear() { head_ = tail_ = 0; }
-
- private:
-  std::vector<T> items_;
-  std::size_t head_ = 0;
-  std::size_t tail_ = 0;
 };
 
 // A message of the stream at the follower, in order; `op` is kNoOp for flush points.
@@ -167,6 +141,10 @@ struct Mirror::Impl {
   bool pump_flush();
   bool send_flush_point();
   void ask_stability();
+  void note_slot_waiters();
+  [[nodiscard]] Instant drain_at() const;
+  void begin_draining();
+  void end_draining();
   bool pump_intents();
   [[nodiscard]] bool droppable(const IntentSlot& slot) const;
   bool drop_some(bool all);
@@ -372,6 +350,8 @@ struct Mirror::Impl {
   std::uint64_t received_high_ = 0;  // highest number seen from a leader
   bool waiting_changed_ = false;
   bool slots_wanted_ = false;
+  Instant slot_wait_since_ = Instant::never();  // since when somebody finds no slot
+  std::optional<ExtentIndex> draining_;         // takes no new writes, so that its slot gets free
 
   // local disk
   bool attached_ = false;

@@ -247,6 +247,7 @@ bool Mirror::Impl::pump_once() {
 
 Instant Mirror::Impl::next_deadline() const {
   Instant t = std::min({intent_check_at_, switchover_deadline_, connect_.deadline});
+  if (slots_wanted_ && !draining_) t = std::min(t, drain_at());
   if (promote_.active && (promote_.stage == 0 || promote_.stage >= 3)) t = std::min(t, promote_.deadline);
   if (demote_.active && demote_.stage <= 3) t = std::min(t, demote_.deadline);
   if (resync_may_start() && !resync_end_sent_) t = std::min({t, resync_retry_at_, resync_error_until_});

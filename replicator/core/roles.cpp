@@ -15,7 +15,8 @@ void Mirror::Impl::on_command(const Command& in) {
       if (role_ == Role::source) return finish_command(in.id, Refusal::already_source);
       // Nor once the link is lost: what is confirmed or forced beside a live source says nothing of later.
       if (streaming() && peer_is_source_) return finish_command(in.id, Refusal::peer_is_source);
-      if (in.confirm_dead && !in.force && idle_with_peer()) return finish_command(in.id, Refusal::peer_lives);
+      if ((in.confirm_dead || in.force) && idle_with_peer())
+        return finish_command(in.id, Refusal::peer_lives);
       if (promote_.active && promote_.command == 0 && promote_.stage == 0) {
         promote_.command = in.id;  // it was about to resume by itself: the operator asks for the same
         take_word(in.confirm_dead, in.force);

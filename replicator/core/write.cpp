@@ -62,7 +62,19 @@ bool Mirror::Impl::pump_waiting() {
   // Those that became ready meanwhile stand behind `count`.
   for (std::size_t n = count; n < waiting_.size(); ++n) waiting_[kept++] = waiting_[n];
   waiting_.resize(kept);
+  note_slot_waiters();
   return kept > 0 && waiting_changed_;
+}
+
+// One that waits for a slot goes on waiting when a pass stops at something else (the window of the stream).
+void Mirror::Impl::note_slot_waiters() {
+  if (slot_wait_since_ == Instant::never()) return;
+  const bool some = std::any_of(waiting_.begin(), waiting_.end(), [this](OpIndex i) {
+    return ops_[i].slot == kNoSlot && ops_[i].kind != OpKind::read;
+  });
+  if (some && !detached_) return;
+  slot_wait_since_ = Instant::never();
+  draining_.reset();
 }
 
 // True: no longer waiting (started, answered or dropped).
@@ -113,10 +125,15 @@ bool Mirror::Impl::try_start_write(OpIndex i) {
 bool Mirror::Impl::ensure_intent(Op& op) {
   if (op.slot == kNoSlot) {
     const ExtentIndex extent = sb().geometry.extent_of(op.range.offset);
+    if (draining_ == extent && meta_.intents.find(extent) != kNoSlot) {
+      slots_wanted_ = true;  // its slot is about to go to somebody who has waited longer
+      return false;
+    }
     op.slot = meta_.intents.pin(extent, now_);
     if (op.slot == kNoSlot && drop_some(false)) op.slot = meta_.intents.pin(extent, now_);
     if (op.slot == kNoSlot) {
       slots_wanted_ = true;
+      if (slot_wait_since_ == Instant::never()) slot_wait_since_ = now_;
       ask_stability();
       return false;
     }

@@ -232,6 +232,8 @@ class StuckLog(harness.Process):
 def test_no_descriptors_left(d):
     """Row 63: new clients wait or are turned away; those that are there, and the peer, go on."""
     need_nbd()
+    if harness.BUILD.name == "debug":
+        raise Skip("UBSan looks at objects through a pipe: without a descriptor it takes each for a broken one")
     with pair(d, "peer_timeout_s = 1", size=SIZE) as p:
         import nbd
         p.create()

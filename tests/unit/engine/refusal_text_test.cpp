@@ -50,11 +50,23 @@ TEST(RefusalText, TheDocumentListsEachOneWithItsMessage) {
 // What each one is, spelled out once more: a change of an exit code breaks scripts.
 TEST(RefusalText, WhatASafetyRuleRefusesEndsWithThree) {
   using R = core::Refusal;
-  const std::set<R> failures{
-      R::protocol_version, R::required_feature, R::bad_message, R::peer_disk_failed, R::not_source,
-      R::already_source,   R::replica_failed,   R::link_lost,   R::not_connected,    R::busy,
-      R::no_split_brain,   R::stopping,         R::timeout,     R::peer_refused,     R::metadata_failed,
-      R::unsupported};
+  const std::set<R> failures{R::protocol_version,
+                             R::required_feature,
+                             R::bad_message,
+                             R::peer_disk_failed,
+                             R::not_source,
+                             R::already_source,
+                             R::replica_failed,
+                             R::link_lost,
+                             R::not_connected,
+                             R::busy,
+                             R::no_split_brain,
+                             R::stopping,
+                             R::timeout,
+                             R::peer_refused,
+                             R::metadata_failed,
+                             R::unsupported,
+                             R::paused};
   for (int i = 1; i <= kLast; ++i) {
     const auto refusal = static_cast<R>(i);
     const auto expected = refusal == R::wrong_node     ? control::Outcome::kUsage
