@@ -189,6 +189,7 @@ void World::finish_read(Node& n, ClientOp& op, const core::Reply& reply) {
       }
       history_.observe(s, tags[i], op.begun);
     }
+    lose_only_copy(n, op.run);
   }
   if (reply.buffer != 0) buffers_.take_from_core(reply.buffer, n.index, "Reply");
 }

@@ -340,6 +340,11 @@ void World::crash(Node& n, bool power) {
     for (std::uint32_t s = op.run.first; s < op.run.first + op.run.count; ++s)
       op.peer_had = op.peer_had && history_.valid(s, n.disk.cell(s).cached, op.begun);
   }
+  // A daemon that is killed between a failed flush and its note of it: its successor finds in the cache what
+  // the disk has dropped, and nothing can tell (docs/survival.md, "What cannot be seen"). The machine goes
+  // with it.
+  const bool noted = n.meta.weakest().disk_state == bitmap::DiskState::failed;
+  power = power || (snap.replica == core::ReplicaState::failed && !noted);
   if (n.meta.weakest_sequence() <= n.session_led_at + 1) n.session_led = 0;  // what it learned may be lost
   n.meta.crash(random_);
   if (!power) n.disk.kill(random_);
