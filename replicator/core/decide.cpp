@@ -112,11 +112,11 @@ const NodeView& first_leader(const NodeView& a, const NodeView& b) {
   // Whoever may have lost unflushed data in a power loss learns it back from the one that did not: a target
   // in sync has everything that was acknowledged (memsync, and its process died too: all but what it had not
   // written yet).
-  // Only the last source can have been ahead of the other.
-  const NodeView& last = a.state.term_own > b.state.term_own ? a : b;
-  if (a.state.clean != b.state.clean && last.state.mode != static_cast<std::uint8_t>(Mode::async)) {
-    return a.state.clean != 0 ? a : b;
-  }
+  // Not if one is ahead of the other. The last source may have answered ahead; one of before that still is
+  // ahead was given up when the last one was promoted without it, after a flush, and nothing was written
+  // since.
+  const auto ahead = [](const NodeView& n) { return n.state.mode == static_cast<std::uint8_t>(Mode::async); };
+  if (a.state.clean != b.state.clean && !ahead(a) && !ahead(b)) return a.state.clean != 0 ? a : b;
   if (a.state.term_own != b.state.term_own) return a.state.term_own > b.state.term_own ? a : b;
   if (a.state.was_source != b.state.was_source) return a.state.was_source != 0 ? a : b;
   return a.node < b.node ? a : b;

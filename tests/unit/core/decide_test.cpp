@@ -375,6 +375,17 @@ const std::vector<Row>& rows() {
          a.state.dirty_regions = 1;
        },
        62, 'A'},
+      // What it was ahead with was given up when the other was promoted, flushed, without it.
+      {"async: an older source that is ahead does not lead because the newer one lost its cache", equal_pair,
+       [](V a, V b) {
+         a.state.mode = static_cast<std::uint8_t>(Mode::async);
+         b.state.mode = static_cast<std::uint8_t>(Mode::memsync);
+         b.state.term_own = b.state.term_seen = 0x201;
+         b.state.was_source = 1;
+         b.state.clean = 0;
+         a.state.dirty_regions = 1;
+       },
+       62, 'B'},
       {"memsync: acknowledged data may differ", equal_pair,
        [](V a, V b) {
          a.state.mode = b.state.mode = static_cast<std::uint8_t>(Mode::memsync);
